@@ -1,0 +1,41 @@
+# Every target makes or refreshes .venv by itself.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export LITELLM_LOCAL_MODEL_COST_MAP := True
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help install demo test quick lint bench clean
+
+help: ## show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	touch $@
+
+install: $(STAMP) ## make or refresh .venv
+
+demo: $(STAMP) ## watch the whole loop on generated support tickets
+	$(BIN)/limbeck demo $(ARGS)
+
+test: $(STAMP) ## all tests
+	$(BIN)/pytest $(ARGS)
+
+quick: $(STAMP) ## the tests that take less than ten seconds each
+	$(BIN)/pytest -m 'not slow' $(ARGS)
+
+lint: $(STAMP) ## ruff, mypy (strict), import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(STAMP) ## CPU per request beside nginx, rollback time
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

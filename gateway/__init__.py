@@ -1,0 +1,3 @@
+"""The data plane: HTTP in, upstream out, a trace into the spool."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The user's code in processes of its own: program host, metric runner, row builder."""
+
+from __future__ import annotations
