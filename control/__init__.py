@@ -1,3 +1,3 @@
-"""The control plane: CLI, configuration, supervisor, collector, shadow evaluation, rollouts, reports."""
+"""The control plane: CLI, configuration, supervisor, collector, shadow, rollouts, reports."""
 
 from __future__ import annotations

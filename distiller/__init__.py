@@ -1,3 +1,3 @@
-"""Who learns: datasets, the trainer service and its workers, students, the student server, exams."""
+"""Who learns: datasets, trainer service and workers, students, student server, exams."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The thresholds, steps, rates and limits that the user sets, with their defaults.
 
 Values only. Every duration and count is here, so that a test (or the demo) can scale time.
-Units: seconds for ``*_s``; shares and rates are 0..1. Sources of the defaults: the rollout document.
+Units: seconds for ``*_s``; shares and rates are 0..1.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class RolloutPolicy(msgspec.Struct, frozen=True, kw_only=True):
     r50: Step = Step(served=1_000, dwell_s=DAY_S)
     #: share of the keys that always stay on the teacher
     holdout: float = 0.02
-    #: ``first``: a person approves the first exposure; ``every``: each step; ``none``: automation goes on
+    #: ``first``: a person approves the first exposure; ``every``: each step; ``none``: nobody
     approval: str = "first"
     ready_expires_s: float = 7 * DAY_S
     #: after this many times the dwell without enough requests: HELD, too_little_data

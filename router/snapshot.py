@@ -1,6 +1,6 @@
 """The snapshot: the immutable routing state that gateway workers follow.
 
-Control writes it, workers read it. These are values only; reading and writing files is the drivers' work.
+Control writes it, workers read it. Values only; reading and writing files is the drivers' work.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     #: ids of the overrides in force, and of those folded into the snapshot in force
     overrides: tuple[str, ...] = ()
-    #: students whose circuit breaker is open in this worker: "ROUTE/STUDENT" -> since (Unix seconds)
+    #: open circuit breakers of this worker: "ROUTE/STUDENT" -> since (Unix seconds)
     breakers: dict[str, float] = {}
     #: Unix seconds
     time: float
