@@ -54,15 +54,27 @@ CREATE TABLE datasets (
 
 CREATE TABLE dataset_rows (
     dataset_id VARCHAR, trace_id UUID, call_id VARCHAR, predictor VARCHAR, split VARCHAR,
-    source VARCHAR,                       -- teacher, correction
+    source VARCHAR,                       -- teacher, correction; exam and calibration: gold
     dropped VARCHAR,                      -- the reason; NULL: in the dataset
-    row_sha256 VARCHAR, weight DOUBLE, n_dups INTEGER, score DOUBLE
+    row_sha256 VARCHAR, weight DOUBLE, n_dups INTEGER, score DOUBLE,
+    outputs JSON, gold JSON               -- what it trains with, what the exam's metric gets: frozen
+);
+
+-- A distillation says how far it is; what it made is in `datasets`, `jobs`, `students` and `exams`.
+CREATE TABLE distillations (
+    distillation_id VARCHAR, ts TIMESTAMP, route VARCHAR,
+    stage VARCHAR,                        -- requested, frozen, training, publishing, examining, ended
+    settings JSON, dataset_id VARCHAR,
+    chosen VARCHAR,                       -- the student that the exam chose; NULL: none
+    reason VARCHAR,                       -- why it ended so
+    since TIMESTAMP                       -- start of the present stage
 );
 
 CREATE TABLE jobs (
     job_id VARCHAR, ts TIMESTAMP, route VARCHAR, predictor VARCHAR, dataset_id VARCHAR, trainer VARCHAR,
     job_key VARCHAR, status VARCHAR, file_id VARCHAR, validation_file_id VARCHAR, provider_job_id VARCHAR,
-    fine_tuned_model VARCHAR, artefact VARCHAR, error VARCHAR, progress DOUBLE, updated TIMESTAMP
+    fine_tuned_model VARCHAR, artefact VARCHAR, error VARCHAR, progress DOUBLE, updated TIMESTAMP,
+    distillation_id VARCHAR, settings JSON    -- adapter, dropped output fields, hyperparameters
 );
 
 CREATE TABLE students (
@@ -103,6 +115,9 @@ CREATE TABLE gaps (ts_from TIMESTAMP, ts_to TIMESTAMP, worker VARCHAR, reason VA
 
 CREATE TABLE ingest_ledger (segment VARCHAR, read_to BIGINT);
 
+-- Requests with a start frame whose end frame is awaited; a row of `traces` is `open` meanwhile.
+CREATE TABLE open_requests (trace_id UUID, writer VARCHAR, deadline TIMESTAMP);
+
 CREATE TABLE dead_letters (ts TIMESTAMP, segment VARCHAR, raw BLOB, error VARCHAR);
 
 -- The last gold, confirmation or score for a trace, with the coverage of its source.
@@ -113,4 +128,13 @@ FROM feedback f
 JOIN traces t ON t.trace_id = f.trace_id
 LEFT JOIN feedback_sources s ON s.route = t.route AND s.source = f.source
 WHERE f.gold IS NOT NULL OR f.confirmed IS NOT NULL
-QUALIFY row_number() OVER (PARTITION BY f.trace_id, coalesce(s.coverage, 'volunteered') ORDER BY f.ts DESC) = 1;
+QUALIFY row_number() OVER (PARTITION BY f.trace_id, coalesce(s.coverage, 'volunteered') ORDER BY f.ts DESC, f.feedback_id DESC) = 1;
+
+-- What a request cost: its own usage, else the sum over its predictor calls. NULL: unknown, never 0.
+CREATE VIEW trace_costs AS
+SELECT t.trace_id, t.ts, t.route, t.served_by, t.student, coalesce(t.cost_usd, c.cost_usd) AS cost_usd
+FROM traces t
+LEFT JOIN (
+    SELECT trace_id, CASE WHEN count(*) = count(cost_usd) THEN sum(cost_usd) END AS cost_usd
+    FROM calls GROUP BY trace_id
+) c ON c.trace_id = t.trace_id;

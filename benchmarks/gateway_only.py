@@ -1,0 +1,53 @@
+"""Start one gateway worker without control, as the benchmark's harness wants it.
+
+    python benchmarks/gateway_only.py PORT UPSTREAM_URL DATA_FOLDER
+
+One plain route `gpt-4o-mini`, one key `sk-bench`, capture into the spool at the default durability.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from control.layout import Layout
+from router.snapshot import AppKey, Route, Snapshot, Target, Upstream
+
+
+def main() -> None:
+    port, upstream, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]).resolve()
+    layout = Layout(data=folder)
+    for path in (layout.overrides, layout.acknowledgements, layout.spool):
+        path.mkdir(parents=True, exist_ok=True)
+    snapshot = Snapshot(
+        version=1,
+        epoch=int(time.time()),
+        config_hash="bench",
+        keys={hashlib.sha256(b"sk-bench").hexdigest(): AppKey(name="bench")},
+        upstreams={"provider": Upstream(base_url=upstream)},
+        routes={"gpt-4o-mini": Route(teacher=Target(upstream="provider", model="gpt-4o-mini"))},
+    )
+    layout.snapshot.write_bytes(msgspec.json.encode(snapshot))
+    command = Path(sys.executable).parent / "limbeck"
+    os.execv(
+        command,
+        [
+            str(command),
+            "gateway",
+            "--name",
+            "bench",
+            "--bind",
+            f"127.0.0.1:{port}",
+            "--data",
+            str(folder),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Let a student that passed its gate serve: consent to its report, named by its hash."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from control.commands.order import said
+from control.commands.output import add_client, add_who, plain, print_json
+from control.errors import BadInput
+from control.place import find_layout
+
+if TYPE_CHECKING:
+    from control.admin_client import AdminClient
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("route", metavar="ROUTE")
+    parser.add_argument(
+        "--report",
+        metavar="HASH",
+        help="of the report that you read (`limbeck report ROUTE` prints it); asked for without",
+    )
+    add_who(parser)
+    add_client(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from control.admin_client import AdminClient
+    from control.status import Ordered
+
+    with AdminClient(find_layout(args)) as client:
+        report = args.report or _read_and_ask(client, args.route)
+        if report is None:
+            print("Nothing was approved.")
+            return 0
+        done = client.post(
+            f"/routes/{args.route}:approve",
+            Ordered,
+            report=report,
+            actor=args.actor,
+            reason=args.reason,
+        )
+    if args.json:
+        print_json(done)
+    else:
+        print(said(done))
+    return 0
+
+
+def _read_and_ask(client: AdminClient, route: str) -> str | None:
+    """Show the current report's verdict; its hash after a yes, None after a no."""
+    from control.report.model import ReportBody
+
+    if not sys.stdin.isatty():
+        raise BadInput(
+            "--report HASH: needed without a terminal; `limbeck report ROUTE` prints the hash"
+        )
+    report, body = client.report(route, ReportBody)
+    print(f"{route} {body.student or ''}: {plain(body.headline)}")
+    print(f"  bar: {plain(body.bar)}")
+    for figure in body.tiles:
+        print(f"  {figure.name}: {plain(figure.value)} {plain(figure.note)}".rstrip())
+    for caveat in body.caveats:
+        print(f"  note: {plain(caveat)}")
+    print(f"  report {report}; all of it: `limbeck report {route}`")
+    answer = input(f"Let {body.student or 'it'} answer requests of {route}? [y/N] ")
+    return report if answer.strip().lower() in ("y", "yes") else None

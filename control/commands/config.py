@@ -1,0 +1,46 @@
+"""Check the configuration, or show the one in force with every default."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+from control.place import add_place, config_path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("check", "show"))
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_place(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from control.config.document import to_document, to_toml
+    from control.config.load import load_config
+    from control.config.problems import ConfigErrors
+
+    path = config_path(args)
+    checking = args.action == "check"
+    try:
+        # To show a configuration, the machine need not have its secrets.
+        config = load_config(path, environment=os.environ if checking else None)
+    except ConfigErrors as error:
+        if not args.json:
+            raise
+        problems = [
+            {"file": item.file, "key": item.key, "message": item.message} for item in error.problems
+        ]
+        print(json.dumps({"ok": False, "problems": problems}))
+        return error.exit_code
+    if checking and args.json:
+        print(json.dumps({"ok": True, "hash": config.hash, "routes": list(config.routes)}))
+    elif checking:
+        routes = ", ".join(config.routes) or "none yet"
+        print(f"{path}: fine. Routes: {routes}. Hash: {config.hash}")
+    elif args.json:
+        print(json.dumps(to_document(config), indent=2))
+    else:
+        print(f"# {path}: the configuration in force, hash {config.hash}")
+        print(to_toml(to_document(config)), end="")
+    return 0

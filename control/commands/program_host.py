@@ -1,0 +1,56 @@
+"""Run one side of a route's program as an upstream of the gateway."""
+
+from __future__ import annotations
+
+import argparse
+
+from control.place import add_place, config_path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("route", metavar="ROUTE")
+    parser.add_argument("--side", choices=("teacher", "student"), required=True)
+    add_place(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from control.addresses import ensure_addresses
+    from control.commands.process import share_internal_key
+    from control.config.load import load_config
+    from control.errors import UnknownRoute
+    from control.layout import Layout
+    from programs.host import serve
+    from programs.settings import HostSettings, LmSettings
+
+    config = load_config(config_path(args), environment=None)
+    route = config.routes.get(args.route)
+    if route is None or route.program is None:
+        programs = ", ".join(name for name, one in config.routes.items() if one.program) or "none"
+        raise UnknownRoute(
+            f'no program serves a route "{args.route}"; routes with a program: {programs}'
+        )
+    layout = Layout(data=args.data.absolute() if args.data else config.control.data)
+    share_internal_key(layout)
+    addresses = ensure_addresses(layout.addresses, config, starting=False)
+    address = addresses.host(route.name, args.side)
+    upstream = config.upstreams[route.lm.upstream]
+    serve(
+        HostSettings(
+            route=route.name,
+            side=args.side,
+            factory=route.program,
+            user_dir=config.folder,
+            lm=LmSettings(
+                base_url=upstream.base_url,
+                model=route.lm.model,
+                api_key_env=upstream.api_key_env,
+                timeout_s=route.deadline_s,
+            ),
+            student_server=f"{addresses.student_server.url}/v1",
+            students=layout.students,
+            spool=layout.spool,
+            host=address.host,
+            port=address.port,
+        )
+    )
+    return 0

@@ -1,0 +1,136 @@
+"""Show what runs, who serves on each route, and why nothing moves where nothing moves."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from control.commands.output import add_client, ago, console, dollars, plain, print_json
+from control.place import find_layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.table import Table
+
+    from control.status import RouteStatus, Status, StudentStatus
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("route", nargs="?", metavar="ROUTE", help="this route only")
+    add_client(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from control.admin_client import AdminClient
+    from control.errors import UnknownRoute
+    from control.status import Status
+
+    with AdminClient(find_layout(args)) as client:
+        status = client.get("/status", Status)
+    if args.json:
+        print_json(status)
+        return 0
+    if args.route is not None and args.route not in {route.route for route in status.routes}:
+        known = ", ".join(route.route for route in status.routes) or "none"
+        raise UnknownRoute(f'unknown route "{args.route}"; the routes are: {known}')
+    terminal = console()
+    for line in _summary(status):
+        terminal.print(line, markup=False)
+    for route in status.routes:
+        if args.route in (None, route.route):
+            terminal.print()
+            terminal.print(_heading(route), style="bold", markup=False)
+            for line in _lines(route, status.now):
+                terminal.print(f"  {line}", markup=False)
+            if route.students:
+                terminal.print(_students(route, status.now))
+    return 0
+
+
+def _summary(status: Status) -> Iterator[str]:
+    yield (
+        f"limbeck {status.code_version}, up {ago(status.now - status.started)}, "
+        f"snapshot {status.snapshot_epoch}.{status.snapshot_version}, config {status.config_hash}"
+    )
+    workers = ", ".join(
+        f"{worker.worker} ({worker.epoch}.{worker.version})" for worker in status.workers
+    )
+    yield f"gateway workers: {workers or 'none is running'}"
+    yield (
+        f"collector: {status.collector.traces} requests stored, "
+        f"{status.collector.spool_bytes / 1024:,.0f} KiB wait in the spool"
+    )
+    if status.collector.dead_letters:
+        yield f"collector: {status.collector.dead_letters} frames could not be read"
+    for tick in status.ticks:
+        if tick.last_error is not None:
+            yield (
+                f"{tick.name}: {tick.failures} of {tick.runs} runs failed, the last one with: "
+                f"{plain(tick.last_error)}"
+            )
+
+
+def _heading(route: RouteStatus) -> str:
+    by = f"{route.program} on {route.teacher}" if route.program else route.teacher
+    return f"{route.route}: {by}" + ("  KILLED" if route.killed else "")
+
+
+def _lines(route: RouteStatus, now: float) -> Iterator[str]:
+    unknown = f" and {route.cost_unknown} of unknown cost" if route.cost_unknown else ""
+    yield (
+        f"{route.traces} requests, {route.student_served} by a student, {route.fallbacks} "
+        f"fallbacks, {route.failed} failed; {dollars(route.cost_usd)}{unknown}"
+    )
+    if route.metric is None:
+        yield "no metric: nothing is scored, so nothing is promoted"
+    else:
+        mean = "" if route.mean_score is None else f", mean {route.mean_score:.3f}"
+        yield (
+            f"{route.labelled} labelled, {route.scored} scored{mean}, {route.passing} passing, "
+            f"{route.not_scored} not scored; {route.usable_rows} training rows"
+        )
+    if route.distillation is not None and route.distillation.stage != "ended":
+        jobs = ", ".join(
+            f"{job.trainer} {job.status}" + ("" if job.progress is None else f" {job.progress:.0%}")
+            for job in route.distillation.jobs
+        )
+        yield f"distilling: {route.distillation.stage}" + (f" ({jobs})" if jobs else "")
+    elif route.distil_waits:
+        yield f"distilling waits: {plain(route.distil_waits)}"
+    if route.shadow.paused:
+        yield f"shadow paused: {plain(route.shadow.paused)}"
+    if route.last_rollback is not None:
+        last = route.last_rollback
+        took = "" if last.seconds is None else f", everywhere in {last.seconds:.3f} s"
+        yield (
+            f"last {last.event}: {ago(now - last.ts)} ago by {plain(last.actor)} "
+            f"({plain(last.reason) or 'no reason given'}){took}"
+        )
+        if last.missing:
+            yield f"  not acknowledged by {', '.join(last.missing)}"
+
+
+def _students(route: RouteStatus, now: float) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("student", "k", "stage", "weight", "pairs", "since", "why", box=None)
+    for student in route.students:
+        cells = (
+            student.student,
+            str(student.k),
+            _stage(student),
+            f"{student.weight:g}",
+            str(sum(count.n for count in student.pairs)),
+            ago(now - student.entered),
+            plain(student.why),
+        )
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _stage(student: StudentStatus) -> str:
+    if student.step == student.stage:
+        return student.stage.value
+    return f"{student.stage.value} ({student.step.value})"

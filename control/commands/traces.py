@@ -1,0 +1,76 @@
+"""Show the latest requests: who answered, why, how long it took, what it cost."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from control.commands.output import add_client, at, console, dollars, plain, print_json
+from control.place import find_layout
+
+if TYPE_CHECKING:
+    from control.status import TraceStatus
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("route", nargs="?", metavar="ROUTE", help="of this route only")
+    parser.add_argument("--limit", type=int, default=20, help="at most that many (default: 20)")
+    parser.add_argument("--served-by", choices=("teacher", "student"))
+    parser.add_argument("--id", metavar="TRACE", help="this one, with its whole text")
+    add_client(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from control.admin_client import AdminClient
+    from control.status import TraceStatus
+
+    with AdminClient(find_layout(args)) as client:
+        found = client.get(
+            "/traces",
+            list[TraceStatus],
+            route=args.route,
+            served_by=args.served_by,
+            trace_id=args.id,
+            limit=args.limit,
+        )
+    if args.json:
+        print_json(found)
+    elif not found:
+        print("No requests yet." if args.id is None else f"{args.id}: no such request.")
+    elif args.id is not None:
+        _print_whole(found[0])
+    else:
+        _print_table(found)
+    return 0 if found or args.id is None else 2
+
+
+def _print_table(found: list[TraceStatus]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("time", "route", "by", "why", "status", "ms", "cost", "text", "answer"):
+        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+    for trace in found:
+        cells = (
+            at(trace.ts)[11:],
+            trace.route or trace.model,
+            trace.student or trace.served_by,
+            f"fallback ({trace.fallback})" if trace.fallback else trace.reason,
+            str(trace.status or trace.state),
+            "" if trace.latency_ms is None else f"{trace.latency_ms:.0f}",
+            dollars(trace.cost_usd),
+            plain(trace.text or "", limit=40),
+            plain(trace.answer or "", limit=40),
+        )
+        table.add_row(*map(Text, cells))
+    console().print(table)
+
+
+def _print_whole(trace: TraceStatus) -> None:
+    import msgspec
+
+    for name, value in msgspec.structs.asdict(trace).items():
+        if value is not None:
+            shown = at(value) if name == "ts" else plain(str(value))
+            print(f"{name:<16} {shown}")

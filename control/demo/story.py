@@ -1,0 +1,293 @@
+"""The story: taught, examined, proved, promoted, and taken back when the world changes.
+
+Each part drives the traffic and waits for what limbeck itself decides; nothing here decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import re
+import time
+
+import httpx
+
+from control.demo.narrator import Narrator
+from control.demo.observer import Observer, StoryStopped, newest
+from control.demo.result import DemoResult, Side
+from control.demo.scene import ROUTE, Scene
+from control.demo.traffic import Traffic
+from control.demo.world import World
+from control.errors import ControlError
+from control.status import RollbackStatus, RouteStatus, StudentStatus
+from router.stages import Stage
+from router.verdicts import EvidenceSummary
+
+#: while models train on the same two cores, callers come more slowly
+_RATE_WHILE_TRAINING = 8.0
+_TEACH_S, _TRAIN_S, _PROVE_S, _RAMP_S, _DRIFT_S = 600.0, 1_500.0, 900.0, 600.0, 300.0
+_DECIDED = frozenset(
+    {Stage.READY, Stage.REJECTED, Stage.INCONCLUSIVE, Stage.ROLLED_BACK, Stage.KILLED}
+)
+_ENDED = frozenset({Stage.ROLLED_BACK, Stage.REJECTED, Stage.KILLED})
+
+
+class Story:
+    """Plays the demo's parts in order and keeps what they found."""
+
+    def __init__(
+        self, scene: Scene, world: World, traffic: Traffic, observer: Observer, tell: Narrator
+    ) -> None:
+        self._scene = scene
+        self._world = world
+        self._traffic = traffic
+        self._see = observer
+        self._tell = tell
+        self.student: StudentStatus | None = None
+        self.proof: EvidenceSummary | None = None
+        self.ending, self.reason = "unfinished", ""
+        self.detection: tuple[int, float] | None = None
+        self.rollback: RollbackStatus | None = None
+        self.command_s: float | None = None
+
+    async def play(self) -> None:
+        """All parts, with the traffic running beside them."""
+        running = asyncio.create_task(self._traffic.run())
+        try:
+            if await self._teach() and await self._prove() and await self._ramp():
+                await self._enjoy()
+                await self._drift()
+        finally:
+            self._traffic.stop()
+            await running
+
+    async def _teach(self) -> bool:
+        tell, rows = self._tell, self._scene.after_rows
+        tell.heading("1. The teacher answers, limbeck records")
+        self._traffic.phase("teacher alone")
+        tell.say(f"callers ask, the truth follows {self._world.about}")
+
+        def training(route: RouteStatus) -> RouteStatus | None:
+            tell.bar("usable rows", route.usable_rows / rows, f"{route.usable_rows} of {rows}")
+            return route if route.distillation is not None else self._out_of_requests(route)
+
+        route = await self._see.until(training, seconds=_TEACH_S, what="enough traces to train on")
+        tell.done("usable rows")
+        tell.say(
+            f"{route.traces:,} requests recorded, {route.labelled:,} with their truth; "
+            f"the teacher scores {route.mean_score or 0.0:.3f}"
+        )
+        if route.distillation is None:
+            return self._end(
+                "no student", "the requests were used up before there were enough rows"
+            )
+        return await self._distil()
+
+    async def _distil(self) -> bool:
+        tell = self._tell
+        tell.heading("2. A student is distilled from the traces")
+        self._traffic.phase("while training")
+        self._traffic.rate = min(self._scene.rate, _RATE_WHILE_TRAINING)
+        told = 0
+
+        def finished(route: RouteStatus) -> RouteStatus | None:
+            nonlocal told
+            for happening in route.happenings[told:]:
+                tell.say(happening.message)
+            told = len(route.happenings)
+            found = route.distillation
+            for job in found.jobs if found else ():
+                if job.status == "running" and job.progress is not None:
+                    tell.bar(f"training {job.trainer}", job.progress, f"{job.progress:.0%}")
+                else:
+                    tell.done(f"training {job.trainer}")
+            return route if found and found.stage == "ended" else None
+
+        route = await self._see.until(finished, seconds=_TRAIN_S, what="the end of the training")
+        found = route.distillation
+        if found is None or found.chosen is None:
+            return self._end("no student", (found.reason if found else None) or "no candidate")
+        return True
+
+    async def _prove(self) -> bool:
+        tell = self._tell
+        tell.heading("3. Shadow evaluation: is it good enough? Nobody sees its answers yet")
+        self._traffic.phase("shadow")
+        self._traffic.rate = self._scene.rate
+
+        def decided(route: RouteStatus) -> RouteStatus | None:
+            student = newest(route)
+            if student is None:
+                return None
+            self.student = student
+            if student.evidence is not None:
+                self._show(student.evidence)
+            return route if student.stage in _DECIDED else self._out_of_requests(route)
+
+        await self._see.until(decided, seconds=_PROVE_S, what="a verdict of the gate")
+        tell.done("evidence")
+        student = self.student
+        if student is None or student.evidence is None:
+            return self._end("no verdict", "the requests were used up before the first pair")
+        self.proof = student.evidence
+        self._tell_scores(student.evidence)
+        if student.stage is not Stage.READY:
+            return self._end(student.stage.value.lower(), student.why)
+        tell.say(f"the gate says: {student.evidence.gate.reason}", style="green")
+        return await self._approve()
+
+    async def _approve(self) -> bool:
+        name, body = await self._see.report()
+        self._tell.say(f"a promotion report is made: {name[:12]}; in production a person reads it")
+        await self._see.approve(name)
+        self._tell.say(f"approved automatically (this is a demonstration): {body.student}")
+        return True
+
+    async def _ramp(self) -> bool:
+        tell = self._tell
+        tell.heading("4. Traffic moves, step by step")
+        self._traffic.phase("ramp")
+        at: Stage | None = None
+
+        def arrived(route: RouteStatus) -> StudentStatus | None:
+            nonlocal at
+            student = newest(route)
+            if student is None:
+                return None
+            self.student = student
+            if student.stage is not at:
+                at = student.stage
+                tell.say(f"{student.student}: {at}, weight {student.weight:g}")
+            there = student.stage is Stage.LIVE or student.stage in _ENDED
+            return student if there or self._out_of_requests(route) else None
+
+        student = await self._see.until(arrived, seconds=_RAMP_S, what="LIVE")
+        if student.stage is not Stage.LIVE:
+            return self._end(student.stage.value.lower(), student.why)
+        self.ending, self.reason = "live", student.why
+        return True
+
+    async def _enjoy(self) -> None:
+        tell = self._tell
+        tell.heading("5. LIVE: the student answers all but the 2 % holdout")
+        window = self._traffic.phase("LIVE")
+        deadline = time.monotonic() + _RAMP_S
+        while window.sent < self._scene.live and self._traffic.left > 0:
+            if time.monotonic() > deadline:
+                raise StoryStopped("LIVE traffic: callers got no further")
+            await asyncio.sleep(0.2)
+        before = self._traffic.windows["teacher alone"]
+        tell.say(
+            f"median latency {_ms(before.quantile(0.5))} before, {_ms(window.quantile(0.5))} now"
+        )
+
+    async def _drift(self) -> None:
+        tell = self._tell
+        if self._traffic.left < 50:
+            tell.say("the requests are used up: the world keeps still")
+            return
+        tell.heading("6. The world changes: the labelling policy moves, the student does not know")
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.post(f"{self._scene.provider_url}/world", json={"policy": 2})
+            answer.raise_for_status()
+        self._traffic.policy = 2
+        self._traffic.phase("world changed")
+        changed = time.time()
+        tell.say("some queues are merged; the teacher follows the new policy from now on")
+
+        def back(route: RouteStatus) -> StudentStatus | None:
+            student = newest(route)
+            if student is None:
+                return None
+            self.student, self.rollback = student, route.last_rollback
+            for guard in student.evidence.guards if student.evidence else ():
+                if guard.guard == "bar" and guard.log_m is not None:
+                    level = math.log(guard.arl)
+                    tell.bar(
+                        "guard", guard.log_m / level, f"log M {guard.log_m:.1f} of {level:.1f}"
+                    )
+            return student if student.stage in _ENDED or self._out_of_requests(route) else None
+
+        student = await self._see.until(back, seconds=_DRIFT_S, what="the guard's alarm")
+        tell.done("guard")
+        if student.stage is not Stage.ROLLED_BACK:
+            self.reason = "the requests were used up before the guard had seen enough"
+            tell.say(self.reason, style="yellow")
+            return
+        await self._tell_rollback(student, changed)
+
+    async def _tell_rollback(self, student: StudentStatus, changed: float) -> None:
+        tell = self._tell
+        self.ending, self.reason = "rolled_back", student.why
+        tell.say(f"alarm: {student.why}", style="red")
+        route = await self._see.until(
+            lambda r: r if r.last_rollback and r.last_rollback.seconds is not None else None,
+            seconds=20, what="the workers' acknowledgements",
+        )  # fmt: skip
+        self.rollback = route.last_rollback
+        assert self.rollback is not None
+        _, body = await self._see.report()
+        pairs = sum(changed < point.ts <= self.rollback.ts for point in body.history)
+        self.detection = (pairs, self.rollback.ts - changed)
+        tell.say(
+            f"found after {pairs} pairs and {self.detection[1]:.1f} s; all traffic is back on the "
+            f"teacher {1000 * (self.rollback.seconds or 0):.0f} ms after the alarm"
+        )
+        self._traffic.phase("rolled back")
+        code, output, _ = await self._see.command(
+            "rollback", ROUTE, "--reason", "a drill", "--json"
+        )
+        if code != 0:
+            raise ControlError(f"`limbeck rollback {ROUTE}` ended with {code}: {output}")
+        found = re.search(r'"seconds":\s*([0-9.e-]+)', output)
+        self.command_s = float(found.group(1)) if found else None
+        tell.say("a drill: `limbeck rollback` as a person would run it; nothing more to take back")
+        with contextlib.suppress(IndexError):
+            await asyncio.sleep(3)
+
+    def _out_of_requests(self, route: RouteStatus) -> RouteStatus | None:
+        return route if self._traffic.left <= 0 else None
+
+    def _show(self, evidence: EvidenceSummary) -> None:
+        goal = math.log(evidence.threshold)
+        note = f"log E {evidence.log_e:.2f} of {goal:.2f}, {evidence.n} pairs"
+        self._tell.bar("evidence", max(0.0, evidence.log_e) / goal, note)
+
+    def _tell_scores(self, evidence: EvidenceSummary) -> None:
+        teacher, student = side(evidence, "teacher"), side(evidence, "student")
+        self._tell.say(
+            f"over {evidence.n} pairs, in request order: teacher {_scored(teacher)}, "
+            f"student {_scored(student)}"
+        )
+
+    def _end(self, ending: str, reason: str) -> bool:
+        self.ending, self.reason = ending, reason
+        self._tell.say(f"the story ends here: {ending}: {reason}", style="yellow")
+        return False
+
+
+def side(evidence: EvidenceSummary | None, which: str) -> Side | None:
+    """One side's score with its interval."""
+    if evidence is None:
+        return None
+    mean, bounds = (
+        (evidence.mean_teacher, evidence.teacher_interval)
+        if which == "teacher"
+        else (evidence.mean_student, evidence.student_interval)
+    )
+    low, high = bounds if bounds is not None else (None, None)
+    return Side(score=mean, low=low, high=high, pairs=evidence.n)
+
+
+def _scored(side: Side | None) -> str:
+    if side is None or side.score is None or side.low is None or side.high is None:
+        return "-"
+    return f"{side.score:.3f} [{side.low:.3f}, {side.high:.3f}]"
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
+
+
+__all__ = ["DemoResult", "Story", "side"]

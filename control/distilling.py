@@ -1,0 +1,220 @@
+"""Starts distillations (after enough rows, by schedule, by hand) and brings them along."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from control.config.values import Config, RouteConfig
+from control.measure import Answer, Measure
+from control.program_versions import ProgramVersions
+from control.replay import Replayer
+from distiller import distil, distillations
+from distiller.dataset.rows import ProgramSource
+from distiller.dataset.values import DatasetSpec, Row
+from distiller.distillations import Distillation, DistilSettings
+from distiller.exam import Answered, Failed, Scored, ToScore
+from distiller.happenings import Clients, Happening
+from router.snapshot import Target, Upstream
+from router.stages import Stage
+from router.state import RouteRollouts
+from traces.store import Store
+
+_log = logging.getLogger("limbeck.control")
+#: happenings kept for status
+_KEPT = 50
+#: an automatic distillation follows another one only with this many more rows
+_GROWTH = 1.2
+_EXAM_TIMEOUT_S = 60.0
+_GONE = frozenset({Stage.ROLLED_BACK, Stage.REJECTED, Stage.INCONCLUSIVE})
+
+Trainer = Literal["auto", "classifier", "embedded"]
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """A happening, and when it was told (Unix seconds)."""
+
+    ts: float
+    happening: Happening
+
+
+class _Count(msgspec.Struct, frozen=True, kw_only=True):
+    n: int
+
+
+class Distilling:
+    """All routes' distillations. ``rollouts`` gives a route's rollouts."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        *,
+        measures: Mapping[str, Measure],
+        programs: ProgramVersions,
+        rollouts: Callable[[str], RouteRollouts],
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._measures = measures
+        self._programs = programs
+        self._rollouts = rollouts
+        self._told: deque[Told] = deque(maxlen=_KEPT)
+
+    def happenings(self, route: str) -> list[Told]:
+        """What happened lately to the distillations of a route, oldest first."""
+        return [told for told in self._told if told.happening.route == route]
+
+    async def advance(self, clients: Clients) -> None:
+        """Start what is due, and bring every distillation one step further."""
+        now = time.time()
+        await asyncio.to_thread(self.start_due, now)
+        for happening in await distil.advance(self._store, clients, now=now):
+            _log.info("route %s: %s", happening.route, happening.message)
+            self._told.append(Told(ts=time.time(), happening=happening))
+
+    def start_due(self, now: float) -> None:
+        """Ask for a distillation wherever ``after_rows`` says so."""
+        for route in self._config.routes.values():
+            if self.why_not(route, now=now) is None:
+                self.request(route.name, now=now)
+
+    def start_scheduled(self, route: RouteConfig) -> None:
+        """The schedule's moment has come."""
+        problem = self.why_impossible(route)
+        if problem is None:
+            self.request(route.name, now=time.time())
+        else:
+            _log.warning("route %s: not distilled by schedule: %s", route.name, problem)
+
+    def why_not(self, route: RouteConfig, *, now: float) -> str | None:
+        """Why no distillation starts by itself now; None: one is due."""
+        wanted = route.distill.after_rows
+        if wanted is None or not route.distill.enabled:
+            return "starts by hand or by its schedule"
+        problem = self.why_impossible(route)
+        if problem is not None:
+            return problem
+        rows = self.usable_rows(route, before=now)
+        if rows < wanted:
+            return f"starts by itself at {wanted} usable rows; there are {rows}"
+        last = next(iter(distillations.recent(self._store, route.name, at_most=1)), None)
+        return None if last is None else self._why_not_again(route, last, rows, now)
+
+    def _why_not_again(
+        self, route: RouteConfig, last: Distillation, rows: int, now: float
+    ) -> str | None:
+        if last.stage is not distillations.Stage.ENDED:
+            return "one is running"
+        if last.chosen is not None:
+            rollout = self._rollouts(route.name).get(last.chosen)
+            if rollout is None or rollout.stage not in _GONE:
+                return f"student {last.chosen} is on its way"
+            left = rollout.entered + route.policy.rollout.cool_down_s - now
+            if left > 0:
+                return f"student {last.chosen} is {rollout.stage}: cool-down of {left:.0f} s left"
+        needed = _GROWTH * self.usable_rows(route, before=last.ts)
+        return None if rows >= needed else f"another one needs {needed:.0f} rows, there are {rows}"
+
+    def why_impossible(self, route: RouteConfig) -> str | None:
+        """Why no distillation of this route could begin at all; None: one could."""
+        measure = self._measures.get(route.name)
+        if measure is None:
+            return "the route has no metric: nothing says which answers are good"
+        if not measure.ready or not self._programs.version(route.name):
+            return "the program host has not told its program's version yet"
+        return None
+
+    def usable_rows(self, route: RouteConfig, *, before: float) -> int:
+        """Train rows that pass or have gold, of requests before a moment (Unix seconds)."""
+        measure = self._measures.get(route.name)
+        if measure is None:
+            return 0
+        found = self._store.one(
+            "usable_rows",
+            _Count,
+            route=route.name,
+            metric_hash=measure.metric_hash,
+            program_version=self._programs.version(route.name),
+            pass_score=route.pass_score,
+            before_us=round(before * 1e6),
+        )
+        return found.n if found else 0
+
+    def request(self, name: str, *, now: float, trainer: Trainer | None = None) -> str:
+        """Ask for a distillation; returns its id, or that of the one that is running."""
+        route = self._config.routes[name]
+        measure = self._measures[name]
+        spec = DatasetSpec(
+            route=name,
+            program=not route.plain,
+            program_version=self._programs.version(name),
+            metric_hash=measure.metric_hash,
+            cutoff=now,
+            pass_score=route.pass_score,
+            needs_label=measure.needs_label,
+            min_rows=route.distill.min_rows,
+        )
+        program = None
+        if route.program is not None:
+            program = ProgramSource(factory=route.program, user_dir=str(self._config.folder))
+        champion = self._rollouts(name).champion
+        settings = DistilSettings(
+            spec=spec,
+            program=program,
+            trainer=trainer or route.distill.trainer,
+            embedded_min_rows=route.distill.embedded_min_rows,
+            max_seconds=route.distill.max_seconds,
+            previous=champion.student if champion else None,
+        )
+        return distillations.request(self._store, settings, now=now)
+
+    def running(self, route: str) -> str | None:
+        """Id of the distillation that runs; None: none does."""
+        running = distillations.unfinished(self._store, route)
+        return running[0].distillation_id if running else None
+
+    def chosen(self, route: str) -> list[str]:
+        """Students that an exam chose, oldest first."""
+        ended = distillations.recent(self._store, route)
+        return [one.chosen for one in reversed(ended) if one.chosen is not None]
+
+
+class Examiner:
+    """Asks students and the metric on behalf of the exam.
+
+    ``student_endpoint``: (route, student) -> where it answers.
+    """
+
+    def __init__(
+        self,
+        replayer: Replayer,
+        *,
+        measures: Mapping[str, Measure],
+        student_endpoint: Callable[[str, str], tuple[Upstream, Target]],
+    ) -> None:
+        self._replayer = replayer
+        self._measures = measures
+        self._student_endpoint = student_endpoint
+
+    async def ask(self, route: str, student: str, row: Row) -> Answered | Failed:
+        """A student's answer to a row's request."""
+        upstream, target = self._student_endpoint(route, student)
+        reply = await self._replayer.ask(upstream, target, row.request, timeout_s=_EXAM_TIMEOUT_S)
+        if reply.answer is not None and reply.failure is None:
+            return Answered(text=reply.answer)
+        reason = f"{reply.failure} {reply.status}" if reply.status else str(reply.failure)
+        return Failed(reason=reason, unreachable=reply.failure == "connect")
+
+    async def score(self, route: str, answers: Sequence[ToScore]) -> Sequence[Scored]:
+        """The route's metric on some answers, in order."""
+        marks = await self._measures[route].mark(
+            [Answer(request=one.request, answer=one.answer, gold=one.gold) for one in answers]
+        )
+        return [Scored(score=mark.value, not_scored=mark.not_scored) for mark in marks]

@@ -1,0 +1,86 @@
+"""The evidence of all candidates: one feed each, kept up with health and pairs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from control.candidates import CandidateKey
+from control.config.values import Config, RouteConfig
+from control.evidence_feed import EvidenceFeed
+from control.health import HealthWatch
+from control.measure import Measure
+from control.rollouts import Rollouts
+from router.stages import Stage
+from router.state import Rollout
+from router.verdicts import EvidenceSummary
+from traces.store import Store
+
+_log = logging.getLogger("limbeck.control")
+_ENDED = frozenset({Stage.ROLLED_BACK, Stage.REJECTED})
+
+
+class Feeds:
+    """Call under the lock of the rollouts."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        *,
+        rollouts: Rollouts,
+        health: HealthWatch,
+        measures: Mapping[str, Measure],
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._rollouts = rollouts
+        self._health = health
+        self._measures = measures
+        self._feeds: dict[CandidateKey, EvidenceFeed] = {}
+
+    def of(self, route: RouteConfig, rollout: Rollout) -> EvidenceFeed:
+        """A candidate's feed, computed from the stored pairs when it is first asked for."""
+        key = CandidateKey(route=route.name, student=rollout.student, k=rollout.k)
+        feed = self._feeds.get(key)
+        if feed is None:
+            feed = EvidenceFeed(self._store, key, route.policy, rollout.marks)
+            self._feeds[key] = feed
+        feed.follow(rollout.marks)
+        return feed
+
+    def summary(self, route: RouteConfig, rollout: Rollout, *, now: float) -> EvidenceSummary:
+        """All numbers about a candidate now."""
+        return self.of(route, rollout).evidence.summary(now)
+
+    def read(self, *, through: float) -> None:
+        """Take in health and pairs up to ``through`` (Unix seconds): one look at every route."""
+        present: set[CandidateKey] = set()
+        for route in self._config.routes.values():
+            rollouts = self._rollouts.of(route.name).rollouts
+            alive = [rollout for rollout in rollouts if rollout.stage not in _ENDED]
+            self._health.read(route.name, alive, route.policy.guard, through=through)
+            present |= {CandidateKey(route=route.name, student=r.student, k=r.k) for r in rollouts}
+            for rollout in alive:
+                self._consume(route, rollout, through)
+        for key in self._feeds.keys() - present:
+            del self._feeds[key]
+
+    def _consume(self, route: RouteConfig, rollout: Rollout, through: float) -> None:
+        measure = self._measures.get(route.name)
+        if measure is None:
+            return
+        feed = self.of(route, rollout)
+        try:
+            feed.consume(
+                through=through,
+                metric_hash=measure.metric_hash,
+                student=self._health.student(route.name, rollout, route.policy.guard).outages,
+                teacher=self._health.teacher(route.name).outages,
+            )
+        except BaseException:
+            # Pairs may be stored and the feed's state not: a new feed reads what is there.
+            self._feeds.pop(
+                CandidateKey(route=route.name, student=rollout.student, k=rollout.k), None
+            )
+            raise

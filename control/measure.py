@@ -1,0 +1,138 @@
+"""A route's metric on recorded answers: builds what the metric sees, and asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from control.config.values import RouteConfig
+from programs.answer import prediction_of
+from programs.description import ProgramDescription
+from programs.errors import ProgramError
+from programs.inputs import inputs_of
+from programs.metric_client import Metric
+from programs.score import Score
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """One delivered answer, with what is known about the truth."""
+
+    #: the recorded request body, JSON
+    request: str
+    answer: str
+    #: the right output, JSON; None: not known
+    gold: str | None = None
+
+
+class Measure:
+    """Scores answers of one route.
+
+    ``describe`` gives the route's program; None on a plain route, and while its host is unknown.
+    """
+
+    def __init__(
+        self,
+        route: RouteConfig,
+        metric: Metric,
+        *,
+        metric_hash: str,
+        describe: Callable[[], ProgramDescription | None],
+    ) -> None:
+        self._route = route
+        self._metric = metric
+        self._describe = describe
+        #: changes with the metric
+        self.metric_hash = metric_hash
+        #: False: the metric can score an answer that nobody has labelled
+        self.needs_label = needs_label(route)
+
+    @property
+    def ready(self) -> bool:
+        """The program's fields are known; until then nothing can be scored."""
+        return self._route.plain or self._describe() is not None
+
+    async def mark(self, answers: Sequence[Answer]) -> list[Score]:
+        """Score each answer, in order; a metric that fails on one gives "not scored".
+
+        Raises `LoadError` where the metric can't be used at all: then nothing is recorded.
+        """
+        await self._metric.check()
+        return [await self._one(answer) for answer in answers]
+
+    async def close(self) -> None:
+        """End the metric's process."""
+        await self._metric.close()
+
+    async def _one(self, answer: Answer) -> Score:
+        try:
+            example, prediction = self._arguments(answer)
+        except (ProgramError, msgspec.DecodeError) as error:
+            return Score(not_scored=str(error))
+        return await self._metric.score(example, prediction)
+
+    def _arguments(self, answer: Answer) -> tuple[dict[str, Any], dict[str, Any]]:
+        body: dict[str, Any] = msgspec.json.decode(answer.request, type=dict[str, Any])
+        gold = None if answer.gold is None else msgspec.json.decode(answer.gold)
+        program = self._describe()
+        if program is None:
+            return self._plain(body, gold, answer.answer)
+        outputs = program.output_fields
+        inputs = inputs_of(body, program.input_fields, system="ignore")
+        right = {} if gold is None else _fields(gold, tuple(outputs))
+        return inputs | right, prediction_of(answer.answer, outputs)
+
+    def _plain(
+        self, body: dict[str, Any], gold: Any, answer: str
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        messages = body.get("messages", [])
+        example = {"messages": messages, "text": _last_user_text(messages)}
+        prediction: dict[str, Any] = {"answer": answer}
+        if self._route.output == "json":
+            prediction |= prediction_of(answer, ())
+        if gold is not None:
+            right = gold if isinstance(gold, dict) else {}
+            example |= {"answer": gold} | right
+        return example, prediction
+
+
+def needs_label(route: RouteConfig) -> bool:
+    """Whether the route's metric waits for the truth.
+
+    `exact_match` compares with it. A user's function is taken to need it where the route declares
+    a source of truth (coverage ``all`` or ``audit``), and to do without where there is none.
+    """
+    if route.metric is None or route.metric.field is not None:
+        return True
+    return not {"all", "audit"}.isdisjoint(route.feedback.values())
+
+
+def gold_of(*, gold: str | None, confirmed: bool | None, answer: str) -> str | None:
+    """The right output that a label on ``answer`` tells, as JSON; None: it tells none.
+
+    A confirmed answer is the right output itself. A refused one says nothing about the right one.
+    """
+    if gold is not None:
+        return gold
+    return msgspec.json.encode(answer).decode() if confirmed else None
+
+
+def _fields(gold: Any, outputs: Sequence[str]) -> dict[str, Any]:
+    """Gold as the program's output fields."""
+    if isinstance(gold, dict):
+        return gold
+    if isinstance(gold, str):
+        return prediction_of(gold, outputs)
+    return {outputs[0] if len(outputs) == 1 else "answer": gold}
+
+
+def _last_user_text(messages: Any) -> str:
+    for message in reversed(messages if isinstance(messages, list) else []):
+        if isinstance(message, dict) and message.get("role") == "user":
+            content = message.get("content")
+            if isinstance(content, str):
+                return content
+            parts = content if isinstance(content, list) else []
+            return "".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))
+    return ""

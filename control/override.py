@@ -1,0 +1,161 @@
+"""Rollback and kill: one small file per route that workers obey above any snapshot.
+
+Works while control is dead or frozen, and takes no lock. Imports stay minimal: a person on call
+waits for this. What happens afterwards (event, snapshot, removal of the file) is control's work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from control.errors import FileProblem
+from control.files import write_atomically
+from control.snapshot_file import read_acknowledgement
+from router.snapshot import Override
+
+ROLLBACK = "rollback"
+KILL = "kill"
+_POLL_S = 0.005
+
+
+class Acknowledged(msgspec.Struct, frozen=True, kw_only=True):
+    """Which live workers obey an override, and how long that took."""
+
+    #: workers that obey it
+    workers: tuple[str, ...]
+    #: live workers that don't say so, for example because they are stopped
+    missing: tuple[str, ...]
+    #: from the start of the command to the last acknowledgement, or to giving up
+    seconds: float
+
+    @property
+    def everywhere(self) -> bool:
+        """No live worker is missing."""
+        return not self.missing
+
+
+def override_path(folder: Path, route: str) -> Path:
+    """The file of one route."""
+    return folder / f"{route}.json"
+
+
+def read_override(folder: Path, route: str) -> Override | None:
+    """The override in force; None if there is none, or none that can be read."""
+    try:
+        return msgspec.json.decode(override_path(folder, route).read_bytes(), type=Override)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def write_override(
+    folder: Path, *, route: str, action: str, actor: str, reason: str, now: float
+) -> tuple[Override, bool]:
+    """Put an override in force and return it, and whether it is new.
+
+    A repeated command finds its override and leaves it; a rollback leaves a kill, which is more.
+    Raises `FileProblem` if the file can't be written.
+    """
+    before = read_override(folder, route)
+    if before is not None and before.action in (action, KILL):
+        return before, False
+    override = Override(
+        id=f"{int(now * 1000):x}-{os.urandom(6).hex()}",
+        action=action,
+        route=route,
+        actor=actor,
+        reason=reason,
+        time=now,
+    )
+    path = override_path(folder, route)
+    try:
+        write_atomically(path, msgspec.json.encode(override))
+    except OSError as error:
+        raise FileProblem(
+            f"{path}: can't be written ({error.strerror}), so the {action} is NOT in force: free "
+            "some space there or repair the permissions, or stop the student server (its requests "
+            "then fall back to the teacher)"
+        ) from error
+    return override, True
+
+
+def remove_override(folder: Path, override: Override) -> bool:
+    """Remove a folded override, unless a newer one took its place meanwhile."""
+    path = override_path(folder, override.route)
+    aside = path.with_name(f".{path.name}.{override.id}.folded")
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:
+        return False
+    try:
+        found: Override | None = msgspec.json.decode(aside.read_bytes(), type=Override)
+    except msgspec.MsgspecError:
+        found = None
+    if found is None or found.id != override.id:
+        # A person was faster: theirs goes back, unless an even newer one is there.
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)
+        os.unlink(aside)
+        return False
+    os.unlink(aside)
+    return True
+
+
+def live_workers(acknowledgements: Path) -> Iterator[tuple[str, Path]]:
+    """Name and file of each worker that lives: its file is locked (a stopped process counts)."""
+    for path in sorted(acknowledgements.glob("*.json")):
+        if not path.name.startswith(".") and _is_locked(path):
+            yield path.stem, path
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # Shared, so that two commands at once don't take each other for a worker.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def wait_for_acknowledgements(
+    acknowledgements: Path,
+    override_id: str,
+    *,
+    timeout_s: float,
+    started: float,
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> Acknowledged:
+    """Wait until every live worker obeys the override, at most ``timeout_s``.
+
+    ``started``: the start of the command on ``clock``. A worker that ends meanwhile is no longer
+    waited for: its successor obeys from its first request.
+    """
+    deadline = clock() + timeout_s
+    while True:
+        obeying: list[str] = []
+        missing: list[str] = []
+        for worker, path in live_workers(acknowledgements):
+            said = read_acknowledgement(path)
+            obeys = said is not None and override_id in said.overrides
+            (obeying if obeys else missing).append(worker)
+        now = clock()
+        if not missing or now >= deadline:
+            return Acknowledged(
+                workers=tuple(obeying), missing=tuple(missing), seconds=now - started
+            )
+        pause(_POLL_S)

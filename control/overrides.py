@@ -1,0 +1,165 @@
+"""Folds rollback and kill: override file first, then the event, the snapshot, the file's end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from control.config.values import RouteConfig
+from control.files import write_atomically
+from control.health import acknowledgements
+from control.layout import Layout
+from control.override import (
+    KILL,
+    ROLLBACK,
+    live_workers,
+    read_override,
+    remove_override,
+    write_override,
+)
+from control.rollouts import Rollouts
+from control.status import RollbackStatus
+from router.events import Event, Facts, Signal
+from router.rollout import Refusal, targets
+from router.snapshot import Override
+
+_log = logging.getLogger("limbeck.control")
+#: who writes the override of a quality alarm
+GUARD = "quality guard"
+_WAIT_S = 5.0
+_POLL_S = 0.005
+_EVENTS = {ROLLBACK: Event.ROLLBACK, KILL: Event.KILL}
+_FOLDED = {
+    ROLLBACK: (Event.ROLLBACK, Event.QUALITY_ALARM),
+    KILL: (Event.KILL,),
+}
+
+
+class Overrides:
+    """All routes' overrides. Call under the lock of the rollouts, `write` and `last` apart."""
+
+    def __init__(self, layout: Layout, rollouts: Rollouts) -> None:
+        self._layout = layout
+        self._rollouts = rollouts
+        #: route -> the override whose event is logged; removed once the snapshot has it
+        self._folded: dict[str, Override] = {}
+        self._timed: set[str] = set()
+        self._last: dict[str, RollbackStatus] = {}
+
+    def write(self, route: str, action: str, *, actor: str, reason: str) -> Override:
+        """Put an override in force, now, whatever else control is doing."""
+        override, _ = write_override(
+            self._layout.overrides,
+            route=route,
+            action=action,
+            actor=actor,
+            reason=reason,
+            now=time.time(),
+        )
+        self._time(override)
+        return override
+
+    def fold(self, route: RouteConfig) -> None:
+        """Log the event of an override that has none yet."""
+        override = read_override(self._layout.overrides, route.name)
+        if override is None:
+            return
+        self._time(override)
+        if not self._is_logged(override):
+            self._log_event(route, override)
+        self._folded[route.name] = override
+
+    def folded(self, route: str) -> str | None:
+        """Id of the last override that the rollouts hold."""
+        override = self._folded.get(route)
+        return override.id if override else None
+
+    def remove_folded(self, in_force: Mapping[str, str | None]) -> None:
+        """Remove what the snapshot holds. ``in_force``: route -> the override folded into it."""
+        for route, override in self._folded.items():
+            if in_force.get(route) == override.id:
+                remove_override(self._layout.overrides, override)
+
+    def last(self, route: str) -> RollbackStatus | None:
+        """The last time that all traffic of a route went back to the teacher."""
+        known = self._last.get(route)
+        if known is None:
+            try:
+                known = msgspec.json.decode(self._path(route).read_bytes(), type=RollbackStatus)
+            except (OSError, msgspec.MsgspecError):
+                return None
+            self._last[route] = known
+        return known
+
+    def _is_logged(self, override: Override) -> bool:
+        return any(
+            event.ts >= override.time and event.event in _FOLDED[override.action]
+            for event in self._rollouts.events(override.route)
+        )
+
+    def _log_event(self, route: RouteConfig, override: Override) -> None:
+        event = _EVENTS[override.action]
+        for student in targets(self._rollouts.of(route.name), event):
+            signal = Signal(
+                event=event,
+                student=student,
+                ts=time.time(),
+                actor=override.actor,
+                reason=override.reason,
+                facts=Facts(),
+            )
+            outcome = self._rollouts.signal(route.name, signal, route.policy)
+            if isinstance(outcome, Refusal):
+                _log.warning("%s of %s: %s", event.value, student or route.name, outcome.reason)
+
+    def _time(self, override: Override) -> None:
+        """Measure, in the background, when the last worker obeyed."""
+        if override.id not in self._timed:
+            self._timed.add(override.id)
+            self._last[override.route] = _status(self._rollouts, override)
+            threading.Thread(target=self._measure, args=(override,), daemon=True).start()
+
+    def _measure(self, override: Override) -> None:
+        deadline = time.monotonic() + _WAIT_S
+        while True:
+            live = {worker for worker, _ in live_workers(self._layout.acknowledgements)}
+            said = acknowledgements(self._layout.acknowledgements)
+            obeying = {w: ack for w, ack in said.items() if override.id in ack.overrides}
+            missing = live - obeying.keys()
+            if not missing or time.monotonic() > deadline:
+                break
+            time.sleep(_POLL_S)
+        # By the workers' own clocks: the override may be older than this control.
+        seconds = max((ack.time - override.time for ack in obeying.values()), default=None)
+        measured = msgspec.structs.replace(
+            self._last[override.route],
+            seconds=None if missing else seconds,
+            workers=tuple(sorted(obeying)),
+            missing=tuple(sorted(missing)),
+            done=True,
+        )
+        self._last[override.route] = measured
+        try:
+            write_atomically(self._path(override.route), msgspec.json.encode(measured))
+        except OSError as error:
+            _log.warning("%s: %s", self._path(override.route), error)
+
+    def _path(self, route: str) -> Path:
+        return self._layout.events.parent / f"{route}.rollback.json"
+
+
+def _status(rollouts: Rollouts, override: Override) -> RollbackStatus:
+    exposed = [r.student for r in rollouts.of(override.route).rollouts if r.weight > 0]
+    quality = override.actor == GUARD
+    return RollbackStatus(
+        ts=override.time,
+        event=Event.QUALITY_ALARM.value if quality else override.action,
+        student=", ".join(exposed),
+        actor=override.actor,
+        reason=override.reason,
+    )

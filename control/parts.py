@@ -1,0 +1,313 @@
+"""Control's parts, put together: who needs whom, and which tick runs how often."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from importlib.metadata import version
+
+import httpx
+
+from control.addresses import Addresses, ensure_addresses, load_addresses
+from control.candidates import Candidate
+from control.collecting import Collecting, collector_context
+from control.compile import student_target
+from control.config.values import Config
+from control.distilling import Distilling, Examiner
+from control.events import BrokenChain, EventLog, UnreadableLog, copy_events
+from control.facts import FactFinder
+from control.feeds import Feeds
+from control.health import HealthWatch
+from control.judging import Judging
+from control.layout import Layout
+from control.measure import Measure
+from control.operations import Operations
+from control.overrides import Overrides
+from control.probes import Probes
+from control.program_versions import ProgramVersions
+from control.reconcile import Reconciler
+from control.replay import Replayer
+from control.reports import Reports
+from control.rollouts import Rollouts
+from control.scoring import Scoring
+from control.secrets import INTERNAL_KEY_ENV, Secrets
+from control.shadow import Shadow
+from control.snapshots import SnapshotWriter
+from control.status_view import StatusView
+from control.ticks import Ticks
+from distiller.fine_tuning import FineTuning
+from distiller.happenings import Clients
+from programs.errors import ProgramError
+from programs.metric_client import metric_for
+from programs.metric_hash import metric_hash
+from programs.rows import render_rows
+from router.snapshot import Snapshot, Target, Upstream
+from traces.store import Store
+
+_log = logging.getLogger("limbeck.control")
+_CHECKPOINT_S = 60.0
+_PROGRAMS_S = 2.0
+_PROBE_S = 1.0
+#: overrides act by themselves; folding them only tidies up
+_OVERRIDES_S = 0.25
+_RENDER_S = 600.0
+
+
+class Parts:
+    """Everything that control consists of. Built in a thread, as it opens DuckDB."""
+
+    def __init__(
+        self, config: Config, layout: Layout, secrets: Secrets, environment: Mapping[str, str]
+    ) -> None:
+        self._config = config
+        self._layout = layout
+        self._started = time.time()
+        #: what a person should look at, found at the start
+        self._problems: list[str] = []
+        ensure_addresses(layout.addresses, config, starting=False)
+        self.store = Store(layout.database)
+        self._http = httpx.AsyncClient(trust_env=False)
+        code_version = version("limbeck")
+        self.log = self._open_log(code_version)
+        self.rollouts = self._fold()
+        self.collecting = Collecting(self.store, layout.spool, collector_context(config, secrets))
+        self.programs = ProgramVersions(
+            self.store,
+            self._http,
+            routes=config.routes,
+            addresses=self._addresses,
+            environment=environment,
+        )
+        self.measures = dict(self._measures())
+        self.health = HealthWatch(self.store, layout.acknowledgements)
+        self.writer = SnapshotWriter(
+            layout,
+            keys={name: environment[key.env] for name, key in config.gateway.keys.items()},
+            salt=secrets.ramp_salt,
+            addresses=self._addresses,
+        )
+        self.facts = FactFinder(
+            config,
+            layout,
+            rollouts=self.rollouts,
+            health=self.health,
+            programs=self.programs,
+            measures=self.measures,
+            snapshot=self._snapshot,
+            started=self._started,
+        )
+        self.feeds = Feeds(
+            self.store,
+            config,
+            rollouts=self.rollouts,
+            health=self.health,
+            measures=self.measures,
+        )
+        self.reports = Reports(
+            self.store, consumed=lambda route, rollout: self.feeds.of(route, rollout).evidence.seq
+        )
+        self.overrides = Overrides(layout, self.rollouts)
+        self.distilling = Distilling(
+            self.store,
+            config,
+            measures=self.measures,
+            programs=self.programs,
+            rollouts=self.rollouts.of,
+        )
+        self.reconciler = Reconciler(
+            config,
+            rollouts=self.rollouts,
+            feeds=self.feeds,
+            facts=self.facts,
+            reports=self.reports,
+            overrides=self.overrides,
+            writer=self.writer,
+            chosen=self.distilling.chosen,
+        )
+        replayer = Replayer(self._http, environment)
+        self.shadow = Shadow(
+            self.store,
+            replayer,
+            candidates=self.facts.candidates,
+            through=lambda: self.collecting.known_to,
+        )
+        self.judging = Judging(self.store, candidates=self.facts.candidates, measures=self.measures)
+        self.scoring = Scoring(self.store, measures=self.measures)
+        self.probes = Probes(self._http, self.health, self._student_upstreams)
+        self.clients = self._clients(replayer, environment)
+        self.ticks = self._ticks()
+        self.operations = self._operations(code_version)
+
+    def prepare(self) -> None:
+        """What must be right before the first tick: sources, overrides, evidence, snapshot."""
+        with self.store.transaction():
+            self.store.run("forget_feedback_sources")
+            for route in self._config.routes.values():
+                for source, coverage in route.feedback.items():
+                    self.store.run(
+                        "insert_feedback_source",
+                        route=route.name,
+                        source=source,
+                        coverage=coverage,
+                    )
+        self.reconciler.fold_overrides()
+        self.reconciler.check_replay()
+        self.reconciler.publish()
+
+    async def close(self) -> None:
+        """Finish the ticks under way, drain the spool, close everything."""
+        await self.ticks.stop()
+        try:
+            await asyncio.to_thread(self.collecting.drain)
+            if self.log.problem is None:
+                await asyncio.to_thread(copy_events, self.log, self.store)
+        finally:
+            for measure in self.measures.values():
+                await measure.close()
+            await self.clients.trainer.close()
+            await self._http.aclose()
+            await asyncio.to_thread(self.store.close)
+            self.log.close()
+
+    # Building
+
+    def _open_log(self, code_version: str) -> EventLog:
+        try:
+            return EventLog(self._layout.events, code_version=code_version)
+        except BrokenChain as error:
+            return self._distrust(error)
+
+    def _fold(self) -> Rollouts:
+        try:
+            return Rollouts(self.log, self._config.routes)
+        except BrokenChain as error:
+            self.log.close()
+            self.log = self._distrust(error)
+            return Rollouts(self.log, self._config.routes)
+
+    def _distrust(self, error: BrokenChain) -> EventLog:
+        _log.critical("%s", error)
+        self._problems.append(str(error))
+        return UnreadableLog(self._layout.events, str(error))
+
+    def _measures(self) -> Iterator[tuple[str, Measure]]:
+        folder = self._config.folder
+        for name, route in self._config.routes.items():
+            if route.metric is None:
+                continue
+            spec = str(route.metric)
+            try:
+                hashed = metric_hash(spec, folder)
+                metric = metric_for(spec, route=name, user_dir=folder)
+            except ProgramError as error:
+                _log.error("route %s: %s", name, error)
+                self._problems.append(f"route {name}: {error}; nothing is scored or promoted")
+                continue
+            yield (
+                name,
+                Measure(
+                    route,
+                    metric,
+                    metric_hash=hashed,
+                    describe=partial(self.programs.description, name),
+                ),
+            )
+
+    def _clients(self, replayer: Replayer, environment: Mapping[str, str]) -> Clients:
+        examiner = Examiner(
+            replayer, measures=self.measures, student_endpoint=self._student_endpoint
+        )
+        trainer = self._addresses().trainer
+        return Clients(
+            trainer=FineTuning.local(f"{trainer.url}/v1", environment[INTERNAL_KEY_ENV]),
+            render=partial(render_rows, timeout_s=_RENDER_S),
+            ask=examiner.ask,
+            score=examiner.score,
+            trained=self._layout.trainer,
+            students=self._layout.students,
+        )
+
+    def _ticks(self) -> Ticks:
+        control = self._config.control
+        ticks = Ticks()
+        ticks.add("collect", self.collecting.step, every_s=control.collect_s)
+        ticks.add("overrides", self.reconciler.fold_overrides, every_s=_OVERRIDES_S)
+        ticks.add("score", self.scoring.step, every_s=control.tick_s)
+        ticks.add("shadow.sample", self.shadow.sample, every_s=control.tick_s)
+        ticks.add("shadow.replay", self.shadow.replay, every_s=control.tick_s)
+        ticks.add("shadow.judge", self.judging.judge, every_s=control.tick_s)
+        ticks.add("reconcile", self._reconcile, every_s=control.tick_s)
+        ticks.add("events", self._copy_events, every_s=control.tick_s)
+        ticks.add("distil", partial(self.distilling.advance, self.clients), every_s=control.tick_s)
+        ticks.add("programs", self.programs.poll, every_s=_PROGRAMS_S)
+        ticks.add("probes", self.probes.probe, every_s=_PROBE_S)
+        ticks.add("checkpoint", self.store.checkpoint, every_s=_CHECKPOINT_S)
+        for route in self._config.routes.values():
+            if route.distill.enabled and route.distill.schedule is not None:
+                start = partial(self.distilling.start_scheduled, route)
+                ticks.add_cron(f"distil.{route.name}", start, line=route.distill.schedule)
+        return ticks
+
+    def _operations(self, code_version: str) -> Operations:
+        view = StatusView(
+            self._config,
+            self.store,
+            rollouts=self.rollouts,
+            feeds=self.feeds,
+            facts=self.facts,
+            reconciler=self.reconciler,
+            reports=self.reports,
+            overrides=self.overrides,
+            shadow=self.shadow,
+            distilling=self.distilling,
+            programs=self.programs,
+            measures=self.measures,
+            acknowledgements=self._layout.acknowledgements,
+            collector=lambda: self.collecting.status,
+            ticks=lambda: self.ticks.health,
+            snapshot=self._snapshot,
+            problems=lambda: tuple(self._problems),
+            code_version=code_version,
+            started=self._started,
+        )
+        return Operations(
+            self._config,
+            self.store,
+            rollouts=self.rollouts,
+            feeds=self.feeds,
+            reconciler=self.reconciler,
+            reports=self.reports,
+            overrides=self.overrides,
+            distilling=self.distilling,
+            view=view,
+        )
+
+    # What the parts ask
+
+    def _reconcile(self) -> None:
+        self.reconciler.reconcile(through=self.collecting.known_to)
+
+    def _copy_events(self) -> None:
+        if self.log.problem is None:
+            copy_events(self.log, self.store)
+
+    def _addresses(self) -> Addresses:
+        return load_addresses(self._layout.addresses)
+
+    def _snapshot(self) -> Snapshot:
+        current = self.writer.current
+        return current if current is not None else self.reconciler.publish()
+
+    def _student_endpoint(self, route: str, student: str) -> tuple[Upstream, Target]:
+        endpoint = self.facts.endpoint(self._config.routes[route], student)
+        return endpoint.upstream, endpoint.target
+
+    def _student_upstreams(self) -> list[tuple[str, Upstream]]:
+        """The servers of all students under evaluation, each once."""
+        candidates: tuple[Candidate, ...] = self.facts.candidates()
+        names = {student_target(c.config, c.student).upstream for c in candidates}
+        upstreams = self._snapshot().upstreams
+        return [(name, upstreams[name]) for name in sorted(names)]

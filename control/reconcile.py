@@ -1,0 +1,211 @@
+"""Compares the state of every rollout with what the evidence and the world allow, and moves it.
+
+At most one event a student and call. The order of commits is: pairs, event, snapshot; an override
+goes only after the snapshot that holds it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from control.config.values import Config, RouteConfig
+from control.facts import FactFinder
+from control.feeds import Feeds
+from control.override import ROLLBACK
+from control.overrides import GUARD, Overrides
+from control.reports import Reports
+from control.rollouts import Rollouts
+from control.snapshots import SnapshotWriter
+from router.decide import decide
+from router.events import Event, Facts, Signal
+from router.rollout import Refusal, Transition
+from router.snapshot import Snapshot
+from router.stages import HeldReason, Stage
+from router.state import Rollout
+
+_log = logging.getLogger("limbeck.control")
+_ENDED = frozenset({Stage.ROLLED_BACK, Stage.REJECTED})
+
+
+class Reconciler:
+    """Moves rollouts. ``chosen``: route -> students that an exam chose, oldest first."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        rollouts: Rollouts,
+        feeds: Feeds,
+        facts: FactFinder,
+        reports: Reports,
+        overrides: Overrides,
+        writer: SnapshotWriter,
+        chosen: Callable[[str], Iterable[str]],
+    ) -> None:
+        self._config = config
+        self._rollouts = rollouts
+        self._feeds = feeds
+        self._facts = facts
+        self._reports = reports
+        self._overrides = overrides
+        self._writer = writer
+        self._chosen = chosen
+        #: (route, student) -> why it moved or why it stays, for status
+        self.reasons: dict[tuple[str, str], str] = {}
+
+    def fold_overrides(self) -> None:
+        """Rollbacks and kills that commands have written: event, snapshot, the file's end."""
+        with self._rollouts.lock:
+            if self._rollouts.log.problem is not None:
+                return
+            before = self._rollouts.log.last_seq
+            for route in self._config.routes.values():
+                self._overrides.fold(route)
+            if self._rollouts.log.last_seq != before or self._pending():
+                self.publish()
+
+    def check_replay(self) -> None:
+        """Hold every student whose evidence, computed anew, is not what was stored."""
+        with self._rollouts.lock:
+            for route in self._config.routes.values():
+                for rollout in self._rollouts.of(route.name).rollouts:
+                    if rollout.stage not in _ENDED:
+                        self._check_replay(route, rollout)
+
+    def reconcile(self, *, through: float) -> None:
+        """Take in the evidence up to ``through``, register what was chosen, decide, publish.
+
+        One piece on purpose: where the evidence can't be read, no lease is renewed, and the teacher
+        takes over when the leases end.
+        """
+        with self._rollouts.lock:
+            if self._rollouts.log.problem is not None:
+                self.publish()
+                return
+            self._feeds.read(through=through)
+            for route in self._config.routes.values():
+                self._register(route)
+                for rollout in self._rollouts.of(route.name).rollouts:
+                    if rollout.stage not in _ENDED:
+                        self._decide(route, rollout.student)
+            self.publish()
+
+    def publish(self) -> Snapshot:
+        """Put the present state in force; renew the leases if they are due."""
+        with self._rollouts.lock:
+            now = time.time()
+            states = {
+                name: msgspec.structs.replace(state, folded_override=self._overrides.folded(name))
+                for name, state in self._facts.route_states(now=now).items()
+            }
+            renew_s = min(
+                (r.policy.rollout.lease_renew_s for r in self._config.routes.values()),
+                default=10.0,
+            )
+            snapshot = self._writer.write(self._config, states, now=now, renew_s=renew_s)
+            self._overrides.remove_folded(
+                {name: route.folded_override for name, route in snapshot.routes.items()}
+            )
+            return snapshot
+
+    def facts(self, route: RouteConfig, rollout: Rollout) -> Facts:
+        """The world around one student now."""
+        report = self._reports.current(route.name, rollout)
+        return self._facts.facts(route, rollout, report=report)
+
+    def _pending(self) -> bool:
+        """An override is folded, and the snapshot in force does not say so."""
+        snapshot = self._writer.current
+        return snapshot is not None and any(
+            self._overrides.folded(name) != route.folded_override
+            for name, route in snapshot.routes.items()
+        )
+
+    def _register(self, route: RouteConfig) -> None:
+        state = self._rollouts.of(route.name)
+        for student in self._chosen(route.name):
+            if state.get(student) is not None:
+                continue
+            hashes = self._facts.hashes(route, student)
+            signal = Signal(
+                event=Event.STUDENT_REGISTERED,
+                student=student,
+                ts=time.time(),
+                reason="chosen by the exam",
+                facts=Facts(hashes=hashes, lost=self._facts.lost(route.name, student)),
+            )
+            outcome = self._rollouts.signal(route.name, signal, route.policy)
+            if isinstance(outcome, Refusal):
+                _log.warning("route %s: %s", route.name, outcome.reason)
+            else:
+                _told(outcome)
+
+    def _decide(self, route: RouteConfig, student: str) -> None:
+        state = self._rollouts.of(route.name)
+        rollout = state.get(student)
+        if rollout is None or self._check_replay(route, rollout):
+            return
+        now = time.time()
+        if rollout.stage is Stage.READY and self._reports.current(route.name, rollout) is None:
+            self._reports.make(route, state, student)
+        decision = decide(
+            state,
+            student,
+            evidence=self._feeds.summary(route, rollout, now=now),
+            facts=self.facts(route, rollout),
+            policy=route.policy,
+            now=now,
+        )
+        self.reasons[(route.name, student)] = decision.reason
+        if decision.transition is None:
+            return
+        if decision.transition.event.event is Event.QUALITY_ALARM:
+            self._send_back(route, rollout, decision.reason)
+        _told(self._rollouts.take(decision.transition))
+
+    def _send_back(self, route: RouteConfig, rollout: Rollout, reason: str) -> None:
+        """Let an alarm act at once, as a person's rollback would.
+
+        Only where nobody else serves: an override is about the whole route.
+        """
+        serving = [r for r in self._rollouts.of(route.name).serving if r.weight > 0]
+        if [r.student for r in serving] != [rollout.student]:
+            return
+        override = self._overrides.write(route.name, ROLLBACK, actor=GUARD, reason=reason)
+        _log.warning("route %s: %s; override %s", route.name, reason, override.id)
+
+    def _check_replay(self, route: RouteConfig, rollout: Rollout) -> bool:
+        """Whether the stored evidence can't be trusted; then the student is held at 0."""
+        mismatch = self._feeds.of(route, rollout).mismatch
+        if mismatch is None:
+            return False
+        self.reasons[(route.name, rollout.student)] = f"replay: {mismatch}"
+        if HeldReason.REPLAY not in rollout.reasons:
+            signal = Signal(
+                event=Event.REPLAY_MISMATCH,
+                student=rollout.student,
+                ts=time.time(),
+                reason=mismatch,
+                facts=self.facts(route, rollout),
+            )
+            outcome = self._rollouts.signal(route.name, signal, route.policy)
+            if isinstance(outcome, Transition):
+                _told(outcome)
+        return True
+
+
+def _told(transition: Transition) -> None:
+    event = transition.event
+    _log.info(
+        "route %s: %s %s -> %s (%s): %s",
+        event.route,
+        event.student,
+        event.stage_from,
+        event.stage_to,
+        event.event.value,
+        event.reason,
+    )

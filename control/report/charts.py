@@ -1,0 +1,101 @@
+"""The four plots of a report. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from control.report.chart import Axis, Level, Mark, Series, line_chart
+from control.report.model import ReportBody
+
+_TEACHER, _STUDENT, _GATE, _FUTILITY, _BAR = "#0369a1", "#15803d", "#6d28d9", "#a8a29e", "#9a3412"
+#: a span of time above this is labelled with days
+_DAY_S = 86_400.0
+
+
+class Charts(NamedTuple):
+    """Markup of the plots."""
+
+    gate: str
+    scores: str
+    guard: str
+    share: str
+
+
+def charts(body: ReportBody) -> Charts:
+    """Draw a report's history."""
+    return Charts(gate=_gate(body), scores=_scores(body), guard=_guard(body), share=_share(body))
+
+
+def _gate(body: ReportBody) -> str:
+    points = body.history
+    levels = []
+    if body.log_threshold is not None:
+        levels.append(Level(name="promote", y=body.log_threshold, colour=_BAR))
+    return line_chart(
+        [
+            Series(
+                name="good enough", colour=_GATE, points=[(p.seq, p.log_e) for p in points]
+            ),
+            Series(
+                name="not good enough", colour=_FUTILITY,
+                points=[(p.seq, p.log_futility) for p in points],
+            ),
+        ],
+        x=Axis(name="pairs, in request order"), y=Axis(name="log E"),
+        levels=levels, marks=_marks_by_pair(body),
+    )  # fmt: skip
+
+
+def _scores(body: ReportBody) -> str:
+    points = body.history
+    series = [
+        Series(name="teacher", colour=_TEACHER, points=[(p.seq, p.teacher) for p in points]),
+        Series(name="student", colour=_STUDENT, points=[(p.seq, p.student) for p in points]),
+    ]
+    if body.retention is not None:
+        bar = [(p.seq, body.retention * p.teacher) for p in points]
+        series.append(
+            Series(name=f"bar ({body.retention:g} x)", colour=_BAR, points=bar, dashed=True)
+        )
+    return line_chart(
+        series, x=Axis(name="pairs, in request order"), y=Axis(name="mean score so far"),
+        marks=_marks_by_pair(body),
+    )  # fmt: skip
+
+
+def _guard(body: ReportBody) -> str:
+    levels = []
+    if body.log_alarm is not None:
+        levels.append(Level(name="alarm: roll back", y=body.log_alarm, colour=_BAR))
+    line = [(p.seq, p.log_guard) for p in body.history]
+    return line_chart(
+        [Series(name="guard", colour=_STUDENT, points=line)],
+        x=Axis(name="pairs, in request order"), y=Axis(name="log M"),
+        levels=levels if any(y is not None for _, y in line) else (), marks=_marks_by_pair(body),
+    )  # fmt: skip
+
+
+def _share(body: ReportBody) -> str:
+    shares = [(s.at, s.by_student / s.n) for s in body.shares if s.n]
+    long = bool(shares) and shares[-1][0] - shares[0][0] > 2 * _DAY_S
+    clock = "%m-%d" if long else "%H:%M:%S"
+    return line_chart(
+        [Series(name="student", colour=_STUDENT, points=shares, steps=True)],
+        x=Axis(
+            name="time (UTC)",
+            text=lambda at: datetime.fromtimestamp(at, tz=UTC).strftime(clock),
+        ),
+        y=Axis(name="share", text=lambda share: f"{share:.0%}", least=0.0, most=1.0),
+        marks=[Mark(name=name, x=at) for at, name in body.marks],
+    )  # fmt: skip
+
+
+def _marks_by_pair(body: ReportBody) -> list[Mark]:
+    """Each transition at the last pair before it."""
+    marks = []
+    for at, name in body.marks:
+        before = [p.seq for p in body.history if p.ts <= at]
+        if before:
+            marks.append(Mark(name=name, x=float(before[-1])))
+    return marks

@@ -1,0 +1,43 @@
+"""The evidence after every consumed pair, computed again from the pairs: what the plots show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from control.evidence_feed import StoredPair, add
+from control.report.model import Point
+from router.evidence import Evidence
+
+#: more points than a plot can show are no use in the JSON form either
+_MOST = 1_000
+
+
+def history(evidence: Evidence, pairs: Sequence[StoredPair]) -> list[Point]:
+    """Feed the pairs to ``evidence``, and say where it stood on the way."""
+    points: list[Point] = []
+    for pair in pairs:
+        add(evidence, pair)
+        if pair.outcome != "scored":
+            continue
+        reading = evidence.reading
+        if reading.teacher is None or reading.student is None:
+            continue
+        points.append(
+            Point(
+                seq=pair.seq or 0,
+                ts=pair.ts,
+                log_e=reading.log_e,
+                log_futility=reading.log_futility,
+                log_guard=reading.log_guard,
+                teacher=reading.teacher,
+                student=reading.student,
+            )
+        )
+    return _thinned(points)
+
+
+def _thinned(points: list[Point]) -> list[Point]:
+    if len(points) <= _MOST:
+        return points
+    step = (len(points) - 1) / (_MOST - 1)
+    return [points[round(n * step)] for n in range(_MOST)]

@@ -1,0 +1,129 @@
+"""Everything before the first child: checks, lock, secrets, addresses, plan."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from control.addresses import Addresses, bind_error, ensure_addresses
+from control.config.values import Config
+from control.errors import Refused, StartRefused
+from control.layout import Layout
+from control.secrets import Secrets, ensure_secrets
+from control.supervisor.child import ChildSpec, Report, RestartPolicy
+from control.supervisor.plan import plan
+from control.supervisor.supervisor import Supervisor
+from programs.user_folder import collisions
+
+
+class Launch:
+    """Holds the data folder for one supervisor, from construction to `close`.
+
+    Raises `Refused` if another supervisor holds it, and `StartRefused` with every reason why the
+    children could not work.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.layout = Layout(data=config.control.data)
+        self.layout.data.mkdir(parents=True, exist_ok=True)
+        self._lock = _hold(self.layout.supervisor_lock)
+        try:
+            _check(config)
+            self.secrets: Secrets = ensure_secrets(self.layout.secrets)
+            self.addresses: Addresses = ensure_addresses(
+                self.layout.addresses, config, starting=True
+            )
+            self.specs: tuple[ChildSpec, ...] = plan(
+                config,
+                layout=self.layout,
+                addresses=self.addresses,
+                secrets=self.secrets,
+                script=console_script(),
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def supervisor(self, report: Report, *, restart: RestartPolicy | None = None) -> Supervisor:
+        """A supervisor of the planned children."""
+        return Supervisor(
+            self.specs,
+            logs=self.layout.logs,
+            state=self.layout.data / "processes.json",
+            report=report,
+            restart=restart,
+        )
+
+    def close(self) -> None:
+        """Give the data folder up."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Launch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def console_script() -> str:
+    """Path of the script `limbeck` that belongs to this interpreter."""
+    beside = Path(sys.executable).parent / "limbeck"
+    script = str(beside) if beside.exists() else shutil.which("limbeck")
+    if script is None:
+        raise StartRefused(
+            f"the command limbeck is neither beside {sys.executable} nor on PATH: install limbeck "
+            "into this environment (pip install)"
+        )
+    return script
+
+
+def _hold(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise Refused(
+            f"{path.parent}: another `limbeck up` (process {holder}) runs in this data folder: "
+            "stop it first, or give this one another [control] data"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _check(config: Config) -> None:
+    problems: list[str] = []
+    runs_user_code = any(
+        not route.plain or (route.metric is not None and route.metric.function is not None)
+        for route in config.routes.values()
+    )
+    if runs_user_code:
+        problems += collisions(config.folder)
+    for key, address in (
+        ("gateway.bind", config.gateway.bind),
+        ("control.admin_bind", config.control.admin_bind),
+    ):
+        why = bind_error(address)
+        if why == "in use":
+            problems.append(
+                f"{key}: port {address.port} on {address.host} is in use: stop what listens there "
+                f"(`ss -ltnp 'sport = :{address.port}'` names it), or set another {key}"
+            )
+        elif why is not None:
+            problems.append(f"{key}: {address} can't be listened on: {why}: set another {key}")
+    if problems:
+        raise StartRefused("\n".join(problems))

@@ -1,0 +1,50 @@
+"""What a person needs after the start: addresses, routes, the next command."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from control.config.values import Config
+from control.supervisor.launch import Launch
+
+
+def print_summary(launch: Launch, *, ready: bool) -> None:
+    """Print it to the terminal."""
+    config = launch.config
+    grid = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("apps", f"base_url = {launch.addresses.gateway.url}/v1"),
+        ("keys", ", ".join(config.gateway.keys) or "none is asked for (this machine only)"),
+        ("admin API", f"{launch.addresses.admin.url}/admin/v1"),
+        ("data", str(launch.layout.data)),
+        ("logs", str(launch.layout.logs)),
+    ):
+        grid.add_row(Text(name, style="bold"), Text(value))
+    console = Console()
+    console.print()
+    if ready:
+        console.print(Text("limbeck is ready", style="bold green"))
+    else:
+        console.print(Text("limbeck is not complete: see above", style="bold red"))
+    console.print(grid)
+    console.print(_routes(config) if config.routes else _no_routes(config))
+    console.print("`limbeck status` shows who serves. Ctrl-C stops everything.")
+
+
+def _routes(config: Config) -> Table:
+    table = Table("route (model)", "teacher", "metric", "distil", box=None, pad_edge=False)
+    for route in config.routes.values():
+        lm = f"{route.lm.upstream}/{route.lm.model}"
+        teacher = lm if route.plain else f"{route.program} on {lm}"
+        metric = str(route.metric) if route.metric else "none: nothing is promoted"
+        schedule = route.distill.schedule or "by hand"
+        distil = f"{schedule}" if route.distill.enabled else "off"
+        table.add_row(*(Text(cell) for cell in (route.name, teacher, metric, distil)))
+    return table
+
+
+def _no_routes(config: Config) -> Text:
+    file = config.path.name if config.path else "the configuration"
+    return Text(f"No routes yet: add [routes.NAME] to {file} and start again.")

@@ -1,0 +1,52 @@
+"""Chat messages as text: the one form that training rows, skeletons and students share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message, its content flattened to text."""
+
+    role: str
+    content: str
+
+
+def text_of(content: Any) -> str:
+    """Return the text of a message's ``content``: a string, or a list of text parts.
+
+    Raises `ValueError` for anything else (images, audio, tool calls without text).
+    """
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise ValueError(f"content must be text, not {_kind(content)}")
+    texts = []
+    for part in content:
+        if not isinstance(part, dict) or not isinstance(part.get("text"), str):
+            kind = part.get("type", "?") if isinstance(part, dict) else _kind(part)
+            raise ValueError(f"content must be text, not a part of type {kind!r}")
+        texts.append(part["text"])
+    return "".join(texts)
+
+
+def message_of(item: Any) -> Message:
+    """Read one message as clients send it. Raises `ValueError` with the fault."""
+    if not isinstance(item, dict):
+        raise ValueError(f"a message must be an object, not {_kind(item)}")
+    role = item.get("role")
+    if not isinstance(role, str) or not role:
+        raise ValueError("a message needs a role")
+    return Message(role, text_of(item.get("content")))
+
+
+def last_user_text(messages: Sequence[Message]) -> str:
+    """Return the newest user message, the input of a plain route; empty without one."""
+    return next((m.content for m in reversed(messages) if m.role == "user"), "")
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else type(value).__name__

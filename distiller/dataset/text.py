@@ -1,0 +1,111 @@
+"""When two inputs are the same: normal form, canonical JSON and hashes.
+
+Only inputs are compared, never rendered prompts: a shared instruction makes all prompts alike.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+#: a line in at least this share of the texts is part of a template
+_CONSTANT_SHARE = 0.9
+#: shorter lines are too little to call them a template
+_CONSTANT_LENGTH = 12
+#: fewer texts say nothing about what is constant
+_CONSTANT_TEXTS = 20
+
+
+class _Request(msgspec.Struct):
+    messages: list[dict[str, Any]] = []
+
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class _WordCharacters(dict[int, str]):
+    """Translation table: letters, marks, digits and symbols stay, all else becomes a space."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        kept = character if unicodedata.category(character)[0] in "LMNS" else " "
+        self[code] = kept
+        return kept
+
+
+_WORDS = _WordCharacters()
+
+
+def normalise(text: str) -> str:
+    """Lower case, without punctuation, single spaces. A text of punctuation alone stays."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(folded.translate(_WORDS).split()) or folded.strip()
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys: equal values give equal bytes."""
+    return _encode(value)
+
+
+def digest(value: Any) -> str:
+    """Hex sha256 of the canonical JSON."""
+    return sha256(canonical(value)).hexdigest()
+
+
+def flatten(value: Any) -> str:
+    """A value as one text: strings as they are, anything else as canonical JSON."""
+    return value if isinstance(value, str) else canonical(value).decode()
+
+
+def inputs_key(inputs: dict[str, Any]) -> str:
+    """Hash of a predictor's normalised inputs: what "the same input" means."""
+    return digest({name: normalise(flatten(value)) for name, value in inputs.items()})
+
+
+def messages_key(messages: Sequence[dict[str, Any]]) -> str:
+    """Hash of the normalised messages; another system prompt makes another input."""
+    return digest([[m.get("role"), normalise(flatten(m.get("content")))] for m in messages])
+
+
+def messages_of(request: str) -> list[dict[str, Any]]:
+    """The messages of a recorded request body."""
+    return msgspec.json.decode(request, type=_Request).messages
+
+
+def user_text(messages: Sequence[dict[str, Any]]) -> str:
+    """What the user wrote, without instructions and answers."""
+    said = [m.get("content") for m in messages if m.get("role") == "user"]
+    return "\n".join(flatten(part) for part in said if part is not None)
+
+
+def without_template(texts: Sequence[str]) -> list[str]:
+    """The texts without what nearly all of them share.
+
+    Drops lines that are constant over the texts, then the prefix and suffix common to all. What
+    is left compares inputs, not the application's template.
+    """
+    if len(texts) < _CONSTANT_TEXTS:
+        return list(texts)
+    seen = Counter(line for text in texts for line in set(text.splitlines()))
+    least = _CONSTANT_SHARE * len(texts)
+    constant = {
+        line for line, n in seen.items() if n >= least and len(line.strip()) > _CONSTANT_LENGTH
+    }
+    if constant:
+        texts = ["\n".join(x for x in text.splitlines() if x not in constant) for text in texts]
+    prefix = _shared(texts)
+    texts = [text[prefix:] for text in texts]
+    suffix = _shared([text[::-1] for text in texts])
+    return [text[: len(text) - suffix] for text in texts]
+
+
+def _shared(texts: Sequence[str]) -> int:
+    """Length of the prefix that all texts share: that of the first and the last by order."""
+    first, last = min(texts), max(texts)
+    differing = (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return next(differing, min(len(first), len(last)))

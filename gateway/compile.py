@@ -1,0 +1,135 @@
+"""From a snapshot to something that can be asked. Keeps connections over a change of snapshots."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from gateway.errors import SnapshotError
+from gateway.in_force import Endpoint, InForce, RouteInForce
+from gateway.upstream.address import parse_base_url
+from gateway.upstream.client import Client
+from gateway.wheel import Wheel
+from router.snapshot import SCHEMA, Override, Snapshot, Target, Upstream
+
+#: the key between limbeck's own processes
+INTERNAL_KEY_ENV = "LIMBECK_INTERNAL_KEY"
+
+logger = logging.getLogger(__name__)
+_decode = msgspec.json.Decoder(Snapshot).decode
+
+
+def parse_snapshot(data: bytes) -> Snapshot:
+    """Read a snapshot file's bytes; raise `SnapshotError`."""
+    try:
+        schema = msgspec.json.decode(data, type=_Schema).schema
+        if schema != SCHEMA:
+            raise SnapshotError(f"schema {schema} is not known to this version ({SCHEMA} is)")
+        return _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SnapshotError(str(error)) from error
+
+
+class _Schema(msgspec.Struct):
+    schema: int = SCHEMA
+
+
+class Compiler:
+    """Compiles snapshots, and owns the clients of all upstreams."""
+
+    def __init__(self, wheel: Wheel, environ: Mapping[str, str]) -> None:
+        self._wheel = wheel
+        self._environ = environ
+        self._clients: dict[tuple[str, str, str | None], Client] = {}
+
+    @property
+    def clients(self) -> Iterable[Client]:
+        """The clients of the last compiled snapshot."""
+        return self._clients.values()
+
+    def compile(self, snapshot: Snapshot, overrides: dict[str, Override]) -> InForce:
+        """Compile a snapshot; raise `SnapshotError` for one that contradicts itself."""
+        clients: dict[tuple[str, str, str | None], Client] = {}
+        upstreams = {
+            name: self._endpoint(name, upstream, clients)
+            for name, upstream in snapshot.upstreams.items()
+        }
+        models: dict[str, tuple[RouteInForce, str | None]] = {}
+        for name, route in snapshot.routes.items():
+            students = {
+                student.student: _named(upstreams, student.target, route=name)
+                for student in route.students
+            }
+            compiled = RouteInForce(
+                name=name,
+                route=route,
+                teacher=_named(upstreams, route.teacher, route=name),
+                students=students,
+                weighted=any(student.weight > 0 for student in route.students),
+            )
+            models[name] = (compiled, None)
+            for pin in ("teacher", *students):
+                models[f"{name}@{pin}"] = (compiled, pin)
+        passthrough = None
+        if snapshot.passthrough is not None:
+            if snapshot.passthrough not in upstreams:
+                raise SnapshotError(f"passthrough upstream {snapshot.passthrough!r} is not defined")
+            passthrough = upstreams[snapshot.passthrough]
+        self._keep(clients)
+        return InForce(
+            snapshot=snapshot, models=models, passthrough=passthrough, overrides=overrides
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await asyncio.gather(*(client.close() for client in self._clients.values()))
+
+    def _endpoint(
+        self, name: str, upstream: Upstream, clients: dict[tuple[str, str, str | None], Client]
+    ) -> Endpoint:
+        env = upstream.api_key_env or (INTERNAL_KEY_ENV if upstream.internal else None)
+        api_key = self._environ.get(env) if env is not None else None
+        identity = (name, upstream.base_url, api_key)
+        client = self._clients.get(identity)
+        if client is None:
+            address = parse_base_url(upstream.base_url, upstream=name)
+            client = Client(name, address, api_key, self._wheel)
+            if env is not None and not api_key:
+                logger.warning(
+                    "upstream %r: the environment variable %s is not set; its requests fail with"
+                    " 502 until the worker is started with it",
+                    name,
+                    env,
+                )
+        clients[identity] = client
+        return Endpoint(
+            upstream=name,
+            model="",
+            spelled=None,
+            client=client,
+            internal=upstream.internal,
+            missing_key=env if env is not None and not api_key else None,
+        )
+
+    def _keep(self, clients: dict[tuple[str, str, str | None], Client]) -> None:
+        for identity, client in self._clients.items():
+            if identity not in clients:
+                client.retire()
+        self._clients = clients
+
+
+def _named(upstreams: dict[str, Endpoint], target: Target, *, route: str) -> Endpoint:
+    endpoint = upstreams.get(target.upstream)
+    if endpoint is None:
+        raise SnapshotError(f"route {route!r}: upstream {target.upstream!r} is not defined")
+    return Endpoint(
+        upstream=endpoint.upstream,
+        model=target.model,
+        spelled=msgspec.json.encode(target.model),
+        client=endpoint.client,
+        internal=endpoint.internal,
+        missing_key=endpoint.missing_key,
+    )

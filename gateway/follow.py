@@ -1,0 +1,192 @@
+"""Following the snapshot: polled every 100 ms, swapped as one object, acknowledged in a file.
+
+Only a driver: what a state means is in `gateway.in_force`, what it decides in `router.assign`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from gateway.acknowledge import AcknowledgementFile
+from gateway.breakers import Breakers
+from gateway.compile import Compiler, parse_snapshot
+from gateway.errors import SnapshotError
+from gateway.files import Stamp, stamp_of, write_atomically
+from gateway.in_force import InForce
+from gateway.overrides import OverrideFolder
+from router.snapshot import Acknowledgement, Snapshot
+
+POLL_S = 0.1
+
+logger = logging.getLogger(__name__)
+
+
+class Follower:
+    """Holds what is in force, and keeps it up to date."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: Path,
+        last_good: Path,
+        overrides: OverrideFolder,
+        acknowledgement: AcknowledgementFile,
+        compiler: Compiler,
+        breakers: Breakers,
+        worker: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        #: None: there never was a snapshot
+        self.in_force: InForce | None = None
+        #: snapshot files that could not be used
+        self.errors = 0
+        self._snapshot = snapshot
+        self._last_good = last_good
+        self._overrides = overrides
+        self._acknowledgement = acknowledgement
+        self._compiler = compiler
+        self._breakers = breakers
+        self._worker = worker
+        self._clock = clock
+        self._stamp: Stamp | None = None
+        self._saved: tuple[int, int, str] | None = None
+        self._seen_missing = False
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                if self.poll():
+                    await asyncio.to_thread(self.save_last_good)
+            except Exception:
+                # Whatever it is, serving goes on with what is in force, and the next poll tries.
+                logger.exception("the poll of the snapshot failed")
+
+    def poll(self) -> bool:
+        """Read what has changed; True if another snapshot is in force.
+
+        Overrides are listed first: control removes one only after the snapshot that holds it is
+        written, so one that is gone from the list is in the snapshot that is read next.
+        """
+        overrides = self._overrides.read()
+        before = self.in_force
+        self._read_snapshot()
+        now_in_force = self.in_force
+        if now_in_force is not None and now_in_force.overrides != overrides:
+            self.in_force = replace(now_in_force, overrides=overrides)
+        self._acknowledge()
+        return self.in_force is not None and (
+            before is None or before.snapshot is not self.in_force.snapshot
+        )
+
+    def start(self) -> None:
+        """Poll once; without a usable snapshot take the copy of the last good one, weightless."""
+        self.poll()
+        if self.in_force is not None:
+            self.save_last_good()
+            return
+        try:
+            snapshot = parse_snapshot(self._last_good.read_bytes())
+            self.in_force = self._compiler.compile(snapshot, self._overrides.read())
+        except FileNotFoundError:
+            return
+        except (SnapshotError, OSError) as error:
+            logger.error("%s can't be used: %s", self._last_good, error)
+            return
+        self.in_force = replace(self.in_force, leased=False)
+        self._saved = _identity(snapshot)
+        self._acknowledge()
+        logger.warning(
+            "%s can't be used; serving with %s, every request goes to its teacher",
+            self._snapshot,
+            self._last_good,
+        )
+
+    def save_last_good(self) -> None:
+        """Copy the snapshot in force, once for each version, for a start with a broken file."""
+        if self.in_force is None or not self.in_force.leased:
+            return
+        snapshot = self.in_force.snapshot
+        if self._saved == _identity(snapshot):
+            return
+        try:
+            write_atomically(self._last_good, msgspec.json.encode(snapshot))
+        except OSError as error:
+            logger.error("%s can't be written: %s", self._last_good, error)
+            return
+        self._saved = _identity(snapshot)
+
+    def _read_snapshot(self) -> None:
+        try:
+            stamp = stamp_of(self._snapshot)
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            snapshot = parse_snapshot(self._snapshot.read_bytes())
+            self._take(snapshot)
+        except FileNotFoundError:
+            if self._stamp is not None or not self._seen_missing:
+                self._stamp, self._seen_missing = None, True
+                self._broken("the file is not there")
+        except (SnapshotError, OSError) as error:
+            self._broken(str(error))
+
+    def _take(self, snapshot: Snapshot) -> None:
+        current = self.in_force
+        if current is not None and _order(snapshot) < _order(current.snapshot):
+            self.errors += 1
+            logger.error(
+                "%s: epoch %d, version %d is older than what is in force (%d, %d); ignored",
+                self._snapshot,
+                *_order(snapshot),
+                *_order(current.snapshot),
+            )
+            return
+        overrides = current.overrides if current is not None else {}
+        self.in_force = self._compiler.compile(snapshot, overrides)
+        if current is None or _order(snapshot) != _order(current.snapshot):
+            logger.info("snapshot epoch %d, version %d is in force", *_order(snapshot))
+
+    def _broken(self, problem: str) -> None:
+        self.errors += 1
+        if self.in_force is None:
+            logger.error("%s can't be used: %s", self._snapshot, problem)
+            return
+        self.in_force = replace(self.in_force, leased=False)
+        logger.error(
+            "%s can't be used: %s; every request goes to its teacher until it is repaired",
+            self._snapshot,
+            problem,
+        )
+
+    def _acknowledge(self) -> None:
+        in_force = self.in_force
+        overrides = self._overrides.ids() if in_force is None else in_force.override_ids
+        self._acknowledgement.write(
+            Acknowledgement(
+                worker=self._worker,
+                pid=os.getpid(),
+                epoch=0 if in_force is None else in_force.snapshot.epoch,
+                version=0 if in_force is None else in_force.snapshot.version,
+                overrides=overrides,
+                breakers=self._breakers.open_since(),
+                time=self._clock(),
+            )
+        )
+
+
+def _order(snapshot: Snapshot) -> tuple[int, int]:
+    return snapshot.epoch, snapshot.version
+
+
+def _identity(snapshot: Snapshot) -> tuple[int, int, str]:
+    return snapshot.epoch, snapshot.version, snapshot.config_hash

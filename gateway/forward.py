@@ -1,0 +1,146 @@
+"""Forward: ask whom the router chose, and the teacher if a student fails before the first byte."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from gateway.body import splice_model
+from gateway.breakers import Breakers
+from gateway.counters import Counters
+from gateway.errors import ClientLeft, ConnectFailed, UpstreamError, UpstreamLost
+from gateway.in_force import Endpoint
+from gateway.passage import Passage
+from gateway.upstream.call import Call
+
+_STALE_PROMPT = 412
+#: the request's own fault: says nothing about the student's health
+_BAD_INPUTS = 400
+
+logger = logging.getLogger(__name__)
+
+
+class KeyMissing(ConnectFailed):
+    """The upstream's key is not in the environment."""
+
+    code = "missing_api_key"
+
+
+class Forwarder:
+    """Asks upstreams, and counts how students do."""
+
+    def __init__(self, breakers: Breakers, counters: Counters) -> None:
+        self._breakers = breakers
+        self._counters = counters
+
+    async def forward(self, passage: Passage) -> Call:
+        """Return a call with its status, its headers, and its whole body or first chunk.
+
+        Raises `UpstreamError` when nobody answered, `ClientLeft` when nobody waits any more.
+        """
+        if passage.student is None:
+            return await self._ask(passage, passage.endpoint, answer_by=None)
+        route, student = passage.route, passage.student
+        self._breakers.asked(route.name, student, passage.ts_us / 1e6)
+        asked = time.monotonic()
+        answer: Call | None = None
+        failure: UpstreamError | None = None
+        try:
+            answer = await self._ask(
+                passage,
+                passage.endpoint,
+                answer_by=min(passage.started + route.route.student_deadline_s, passage.total_by),
+            )
+        except UpstreamError as error:
+            failure = error
+        passage.student_us = int((time.monotonic() - asked) * 1e6)
+        if answer is not None and answer.status < 300:
+            self._breakers.succeeded(route.name, student)
+            return answer
+        self._failed(passage, student, answer, failure)
+        if not _may_repeat(route.route.replayable, answer, failure):
+            if answer is not None:
+                return answer
+            assert failure is not None
+            raise failure
+        return await self._ask(passage, passage.endpoint, answer_by=None)
+
+    def student_broke_off(self, passage: Passage) -> None:
+        """A student failed after its first byte: too late for the teacher, not for the breaker."""
+        if passage.student is not None:
+            self._count_failure(passage, passage.student)
+
+    async def _ask(self, passage: Passage, endpoint: Endpoint, *, answer_by: float | None) -> Call:
+        if endpoint.missing_key is not None:
+            raise KeyMissing(
+                f"upstream {endpoint.upstream!r} needs a key: the environment variable"
+                f" {endpoint.missing_key} is not set in the gateway"
+            )
+        if passage.client_left:
+            raise ClientLeft("the client closed its connection")
+        body = passage.request.body
+        if endpoint.spelled is not None:
+            body = splice_model(body, endpoint.spelled, messages=passage.head.messages)
+        asked = time.monotonic()
+        by = passage.total_by if answer_by is None or passage.head.stream else answer_by
+        headers = passage.headers.passed_on
+        if endpoint.internal:
+            headers += b"x-limbeck-inference-id: %s\r\nx-limbeck-deadline-ms: %d\r\n" % (
+                passage.trace_id.encode(),
+                max((by - asked) * 1000, 1),
+            )
+        call = passage.call = endpoint.client.ask(
+            headers,
+            body,
+            total_by=passage.total_by,
+            answer_by=answer_by,
+            fresh=not passage.route.route.replayable,
+        )
+        try:
+            await call.head()
+            if call.streams:
+                passage.captured = [await call.read()]
+                passage.ttft_us = int((time.monotonic() - passage.started) * 1e6)
+            else:
+                passage.captured = [await call.whole()]
+        finally:
+            passage.waited_s += time.monotonic() - asked
+        if not passage.captured[0] and call.status < 300:
+            raise UpstreamLost(f"{call.name} sent an empty answer")
+        return call
+
+    def _failed(
+        self, passage: Passage, student: str, answer: Call | None, failure: UpstreamError | None
+    ) -> None:
+        """Hand the passage over to the teacher, if it may be repeated, and count the failure."""
+        if answer is None:
+            assert failure is not None
+            kind = failure.fallback
+        else:
+            kind = "stale" if answer.status == _STALE_PROMPT else "status"
+        if answer is None or answer.status != _BAD_INPUTS:
+            self._count_failure(passage, student)
+        if _may_repeat(passage.route.route.replayable, answer, failure):
+            self._counters.fallback(passage.route.name, student, kind)
+            passage.fallback, passage.fallback_student = kind, student
+            passage.served_by, passage.student, passage.reason = "teacher", None, "fallback"
+            passage.endpoint = passage.route.teacher
+
+    def _count_failure(self, passage: Passage, student: str) -> None:
+        if self._breakers.failed(passage.route.name, student, time.time()):
+            logger.warning(
+                "student %s of route %r keeps failing: its breaker is open, the teacher answers",
+                student,
+                passage.route.name,
+            )
+
+
+def _may_repeat(replayable: bool, answer: Call | None, failure: UpstreamError | None) -> bool:
+    """Whether the teacher may be asked what a student was asked before.
+
+    A program that is not replayable may have run tools: it is asked again only if the request
+    certainly never reached it, or if it says itself that no tool ran.
+    """
+    if replayable or isinstance(failure, ConnectFailed):
+        return True
+    return answer is not None and answer.headers.get(b"x-limbeck-tools-ran") == b"0"

@@ -1,0 +1,69 @@
+"""The program host: a process that serves one side of one route's program."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from programs import dspy_compat
+from programs.errors import LoadError, ProgramError
+from programs.host_app import HostApp
+from programs.served import ServedPrograms, StudentSide, TeacherSide
+from programs.settings import HostSettings
+from programs.user_code import open_user_folder
+from traces.spool import Recorder, SpoolWriter
+
+__all__ = ["HostSettings", "serve"]
+
+_KEY = "LIMBECK_INTERNAL_KEY"
+_DRAIN_S = 30
+
+
+def serve(settings: HostSettings) -> None:
+    """Serve until SIGTERM, then finish what runs and return.
+
+    Raises `ProgramError` where the program cannot be loaded or the port is taken.
+    """
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    key = os.environ.get(_KEY)
+    if not key:
+        raise LoadError(f"{_KEY} is not set: start the host with `limbeck up`, or set it")
+    listener = _listen(settings.host, settings.port)
+    with listener:
+        open_user_folder(settings.user_dir)
+        programs: ServedPrograms = (
+            TeacherSide(settings) if settings.side == "teacher" else StudentSide(settings, key=key)
+        )
+        dspy_compat.prepare(workers=settings.concurrency)
+        recorder = _recorder(settings.spool, f"{settings.route}-{settings.side}")
+        app = HostApp(settings, programs, recorder, key=key).asgi()
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, timeout_graceful_shutdown=_DRAIN_S
+        )
+        server = uvicorn.Server(config)
+        # uvicorn raises the signal again after it has drained; this handler lets `serve` return.
+        signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
+        server.run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind before the program loads: a taken port is said at once."""
+    try:
+        return socket.create_server((host, port), backlog=2048)
+    except OSError as error:
+        raise ProgramError(
+            f"the program host cannot listen on {host}:{port}: {error.strerror}. End the process "
+            f"that has the port, or start limbeck again to get another one"
+        ) from error
+
+
+def _recorder(spool: Path, name: str) -> Recorder:
+    worker = "host-" + re.sub(r"[^A-Za-z0-9]+", "-", name).lower()
+    return Recorder(lambda: SpoolWriter(spool, name=None), worker=worker)

@@ -1,0 +1,73 @@
+"""The child that runs a user's metric: JSON lines in, JSON lines out.
+
+The first line that it writes is a `Ready`; then one `Reply` for each `Call`, in order. Prints of
+the metric go to standard error and never into the protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from programs.child import Pipes, claim_pipes, die_with_parent, limit_memory
+from programs.errors import LoadError, ProgramError
+from programs.score import Score, call_metric
+from programs.settings import MetricRunnerSettings
+from programs.user_code import load_object, open_user_folder
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """The metric is loaded, or why it is not."""
+
+    error: str | None = None
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """Score one prediction; the values are JSON."""
+
+    example: dict[str, Any]
+    prediction: dict[str, Any]
+
+
+def serve(settings: MetricRunnerSettings) -> int:
+    """Load the metric and answer calls until standard input ends."""
+    die_with_parent()
+    pipes = claim_pipes()
+    try:
+        metric = load_metric(settings)
+    except ProgramError as error:
+        _write(pipes, Ready(error=str(error)))
+        return 1
+    # After the import: a limit that only the metric's own work can hit.
+    limit_memory(settings.memory_mb)
+    _write(pipes, Ready())
+    for line in pipes.requests:
+        call = msgspec.json.decode(line, type=Call)
+        _write(pipes, _score(metric, call))
+    return 0
+
+
+def load_metric(settings: MetricRunnerSettings) -> Callable[..., object]:
+    """Import the user's metric. Raises `LoadError` or `UserFolderError`."""
+    open_user_folder(settings.user_dir)
+    metric = load_object(settings.metric, what="metric", folder=settings.user_dir)
+    if not callable(metric):
+        raise LoadError(
+            f'metric "{settings.metric}" is a {type(metric).__name__}: name a function '
+            f"metric(example, prediction, trace=None)"
+        )
+    return metric
+
+
+def _score(metric: Callable[..., object], call: Call) -> Score:
+    try:
+        return call_metric(metric, call.example, call.prediction)
+    except BaseException as error:  # KeyboardInterrupt and the like: still the metric's doing
+        return Score(not_scored=f"{type(error).__name__}: {error}")
+
+
+def _write(pipes: Pipes, message: msgspec.Struct) -> None:
+    pipes.replies.write(msgspec.json.encode(message) + b"\n")
+    pipes.replies.flush()

@@ -1,0 +1,231 @@
+"""The detectors that never end: quality (bar and warning) on pairs, availability on requests.
+
+A false alarm comes once in at least ``arl`` pairs (requests) on average, and within n of them with
+a probability of at most n / arl. A bar alarm ends a rollout; a warning or an availability alarm
+holds it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from router.bets import AVAILABILITY, Bets, BetsState
+from router.bounds import Proved, ProvedState
+from router.duplicates import DailyCount, DailyCountState
+from router.forms import Form
+from router.policy import GuardPolicy
+from router.verdicts import GuardSummary, GuardVerdict, amount
+
+#: "A false alarm a month" is the least that busy routes should expect.
+_DAYS = 30
+CLEAR = GuardVerdict(verdict="clear", reason="no guard is running yet")
+
+
+class QualityGuardState(msgspec.Struct, frozen=True, kw_only=True):
+    """JSON-safe copy of `QualityGuard`."""
+
+    form: Form
+    bar: BetsState
+    proved: ProvedState
+    warn_bar: float | None
+    warn: BetsState | None
+
+
+class QualityGuard:
+    """Bar and warning detector of one form.
+
+    The warning bar is what fresh pairs (those since promotion) have proved, and never above half
+    way to the teacher: so no student is held by a bar that nothing has proved.
+    """
+
+    def __init__(self, form: Form, *, alpha: float, policy: GuardPolicy) -> None:
+        self.form = form
+        self._policy = policy
+        self._bar = Bets(form.guard_bound, restart=True)
+        self._proved = Proved(form, form.warn_bars(), alpha)
+        self._warn_bar: float | None = None
+        self._warn: Bets | None = None
+
+    def add(self, student: float, teacher: float, weight: float, *, warn: bool = True) -> None:
+        """Take one pair. ``warn``: False keeps it from the warning detector."""
+        self._bar.update(-self.form.difference(student, teacher), weight)
+        if warn and self._warn is not None and self._warn_bar is not None:
+            self._warn.update(-self.form.at(self._warn_bar).difference(student, teacher), weight)
+        # The warning bar may rise with this pair, but only the next pairs are held against it.
+        self._proved.add(student, teacher, weight)
+        if self._bar.n >= self._policy.warn_min_pairs and self._proved.bar is not None:
+            bar = self.form.capped(self._proved.bar)
+            if bar != self._warn_bar:
+                self._warn_bar = bar
+                self.restart_warning()
+
+    @property
+    def log_bar(self) -> float | None:
+        """Log M of the bar detector now; None before its first pair."""
+        return self._bar.log_value if self._bar.n else None
+
+    def restart_warning(self) -> None:
+        """Start the warning detector anew at the bar in force."""
+        if self._warn_bar is not None:
+            self._warn = Bets(self.form.at(self._warn_bar).guard_bound, restart=True)
+
+    def verdict(self, arl: float) -> GuardVerdict:
+        """Conclude; ``arl`` is the mean number of pairs to a false alarm."""
+        bar, level = self._bar.log_max, math.log(arl)
+        if bar >= level:
+            return GuardVerdict(
+                verdict="alarm",
+                reason=f"bar guard: no longer {self.form.says(self.form.bar)}: M {amount(bar)}"
+                f" reached {amount(level)} within {self._bar.n} pairs",
+            )
+        warn = self._warn
+        if warn is not None and self._warn_bar is not None and warn.log_max >= level:
+            return GuardVerdict(
+                verdict="warn",
+                reason=f"warning: no longer {self.form.says(self._warn_bar)}, which was proved"
+                f" after promotion: M {amount(warn.log_max)} reached {amount(level)}"
+                f" within {warn.n} pairs",
+            )
+        highest = amount(bar) if self._bar.n else "0"
+        return GuardVerdict(
+            verdict="clear",
+            reason=f"{self.form.says(self.form.bar)}: M {highest} of {amount(level)}"
+            f" in {self._bar.n} pairs",
+        )
+
+    def summaries(self, arl: float) -> tuple[GuardSummary, ...]:
+        """Return the numbers of the detectors that run."""
+        running = [("bar", self.form.bar, self._bar)]
+        if self._warn is not None and self._warn_bar is not None:
+            running.append(("warn", self._warn_bar, self._warn))
+        return tuple(
+            GuardSummary(
+                guard=name,
+                kind=self.form.kind,
+                bar=bar,
+                n=bets.n,
+                log_m=bets.log_max if bets.n else None,
+                arl=arl,
+            )
+            for name, bar, bets in running
+        )
+
+    def state(self) -> QualityGuardState:
+        """Return a copy that `restore` turns into the same guard, bit for bit."""
+        return QualityGuardState(
+            form=self.form,
+            bar=self._bar.state(),
+            proved=self._proved.state(),
+            warn_bar=self._warn_bar,
+            warn=self._warn.state() if self._warn else None,
+        )
+
+    @classmethod
+    def restore(
+        cls, state: QualityGuardState, *, alpha: float, policy: GuardPolicy
+    ) -> QualityGuard:
+        """Rebuild from `state`."""
+        guard = cls(state.form, alpha=alpha, policy=policy)
+        guard._bar = Bets.restore(state.bar)
+        guard._proved = Proved.restore(state.form, state.proved)
+        guard._warn_bar = state.warn_bar
+        guard._warn = Bets.restore(state.warn) if state.warn else None
+        return guard
+
+
+class AvailabilityGuardState(msgspec.Struct, frozen=True, kw_only=True):
+    """JSON-safe copy of `AvailabilityGuard`."""
+
+    since: float
+    errors: BetsState
+    slow: BetsState
+    failures: int
+    days: DailyCountState
+
+
+class AvailabilityGuard:
+    """Error and latency detector over every request sent to the student, shadow too."""
+
+    def __init__(self, policy: GuardPolicy, *, since: float = 0.0) -> None:
+        self._policy = policy
+        #: only requests after this count (Unix seconds)
+        self.since = since
+        self._days = DailyCount()
+        self._restart()
+
+    def add(self, ts: float, *, failed: bool, slow: bool = False) -> None:
+        """Take one request, sent at ``ts``. ``failed``: before its first byte."""
+        if ts <= self.since:
+            return
+        self._days.add(ts)
+        self.failures += failed
+        self._errors.update(float(failed) - self._policy.error_rate)
+        if not failed:
+            self._slow.update(float(slow) - self._policy.slow_rate)
+
+    def follow(self, since: float) -> None:
+        """Start afresh when the rollout has returned from an availability hold at ``since``."""
+        if since != self.since:
+            self.since = since
+            self._restart()
+
+    @property
+    def n(self) -> int:
+        """Requests since the detectors began."""
+        return self._errors.n
+
+    @property
+    def arl(self) -> float:
+        """Mean number of requests to a false alarm: the policy's, or 30 days of requests."""
+        return max(self._policy.availability_arl, _DAYS * self._days.mean)
+
+    def verdict(self) -> GuardVerdict:
+        """Conclude from the requests so far: clear or alarm."""
+        level = math.log(self.arl)
+        if self._errors.log_max >= level:
+            return GuardVerdict(
+                verdict="alarm",
+                reason=f"error guard: {self.failures} of {self.n} requests failed before the first"
+                f" byte (normal: {self._policy.error_rate:.1%})",
+            )
+        if self._slow.log_max >= level:
+            return GuardVerdict(
+                verdict="alarm",
+                reason=f"latency guard: more than {self._policy.slow_rate:.1%} of"
+                f" {self._slow.n} answers were slow",
+            )
+        return GuardVerdict(
+            verdict="clear", reason=f"{self.failures} of {self.n} requests failed, no alarm"
+        )
+
+    def state(self) -> AvailabilityGuardState:
+        """Return a copy that `restore` turns into the same guard, bit for bit."""
+        return AvailabilityGuardState(
+            since=self.since,
+            errors=self._errors.state(),
+            slow=self._slow.state(),
+            failures=self.failures,
+            days=self._days.state(),
+        )
+
+    @classmethod
+    def restore(cls, state: AvailabilityGuardState, policy: GuardPolicy) -> AvailabilityGuard:
+        """Rebuild from `state`."""
+        guard = cls(policy, since=state.since)
+        guard._errors = Bets.restore(state.errors)
+        guard._slow = Bets.restore(state.slow)
+        guard.failures = state.failures
+        guard._days = DailyCount.restore(state.days)
+        return guard
+
+    def _restart(self) -> None:
+        self.failures = 0
+        self._errors = Bets(self._policy.error_rate, restart=True, fractions=AVAILABILITY)
+        self._slow = Bets(self._policy.slow_rate, restart=True, fractions=AVAILABILITY)
+
+
+def quality_arl(policy: GuardPolicy, pairs_a_day: float, forms: int) -> float:
+    """Mean pairs to a false alarm of each bar, so that all bars together keep the policy's."""
+    return forms * max(policy.quality_arl, _DAYS * pairs_a_day)

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from control.candidates import CandidateKey
+from control.evidence_feed import EvidenceFeed, consumed, difference
+from control.outages import RUN, Outages
+from router.pairs import Marks
+from router.policy import GatePolicy, Policy
+from tests.control.stored import ROUTE, STUDENT, T0
+from traces.store import Store
+
+KEY = CandidateKey(route=ROUTE, student=STUDENT, k=1)
+POLICY = Policy(gate=GatePolicy(min_pairs=5))
+FINE = Outages()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "t.duckdb")
+    yield store
+    store.close()
+
+
+def put_pair(store: Store, number: int, *, outcome: str = "scored", **changes: object) -> str:
+    """A pair at second ``number``; both sides right unless said otherwise."""
+    trace_id = f"00000000-0000-7000-8000-{number:012d}"
+    ts_us = int((T0 + number) * 1e6)
+    values: dict[str, object] = {
+        **KEY.params, "trace_id": trace_id, "ts_us": ts_us, "kind": "shadow", "outcome": "pending",
+        "metric_hash": "m1", "propensity": 1.0, "coverage": None, "cluster": trace_id,
+        "deadline_us": ts_us + 60_000_000, "teacher_answer": "A", "student_answer": "A",
+    }  # fmt: skip
+    store.run("insert_pair", **values)
+    if outcome == "scored":
+        scores: dict[str, object] = {
+            "teacher_score": 1.0, "student_score": 1.0, "control_score": 0.0,
+            "coverage": "all", "metric_hash": "m1",
+        }  # fmt: skip
+        store.run("record_scores", **KEY.params, trace_id=trace_id, **(scores | changes))
+    elif outcome != "pending":
+        store.run("drop_pair", **KEY.params, trace_id=trace_id, outcome=outcome)
+    return trace_id
+
+
+def feed_of(store: Store) -> EvidenceFeed:
+    return EvidenceFeed(store, KEY, POLICY, Marks(cap_from=T0))
+
+
+def consume(feed: EvidenceFeed, *, to: float = 1000, **changes: Outages) -> int:
+    sides = {"student": FINE, "teacher": FINE} | changes
+    return feed.consume(through=T0 + to, metric_hash="m1", **sides)
+
+
+def outcomes(store: Store) -> list[tuple[int | None, str]]:
+    return [(row.seq, row.outcome) for row in consumed(store, KEY)]
+
+
+def test_pairs_are_consumed_in_request_order_up_to_the_first_undecided_one(store: Store) -> None:
+    feed = feed_of(store)
+    put_pair(store, 3)
+    put_pair(store, 1)
+    pending = put_pair(store, 2, outcome="pending")
+    assert consume(feed) == 1
+    assert [row.ts for row in consumed(store, KEY)] == [T0 + 1]
+    store.run("drop_pair", **KEY.params, trace_id=pending, outcome="unlabelled")
+    assert consume(feed) == 2
+    assert outcomes(store) == [(1, "scored"), (2, "unlabelled"), (3, "scored")]
+    assert feed.evidence.summary(T0).label_coverage == pytest.approx(2 / 3)
+
+
+def test_requests_that_may_not_all_be_known_are_not_consumed(store: Store) -> None:
+    feed = feed_of(store)
+    put_pair(store, 1)
+    put_pair(store, 2)
+    assert consume(feed, to=1.5) == 1
+
+
+def test_a_pair_behind_the_watermark_is_dropped_as_late(store: Store) -> None:
+    feed = feed_of(store)
+    put_pair(store, 5)
+    consume(feed)
+    put_pair(store, 4)
+    put_pair(store, 6)
+    consume(feed)
+    assert [row.outcome for row in consumed(store, KEY)] == ["scored", "late", "scored"]
+    assert feed.evidence.summary(T0).n_all == 2
+
+
+def test_an_outage_excludes_all_pairs_of_its_span_survivors_too(store: Store) -> None:
+    out = Outages()
+    for number in range(RUN):
+        out = out.observe(ts=T0 + 2 + number / 10, failed=True)
+    out = out.observe(ts=T0 + 4, failed=False)
+    feed = feed_of(store)
+    for number in (1, 3, 5):
+        put_pair(store, number)
+    consume(feed, teacher=out)
+    assert [row.outcome for row in consumed(store, KEY)] == ["scored", "outage", "scored"]
+    summary = feed.evidence.summary(T0)
+    assert (summary.n_all, summary.outage_windows) == (2, 1)
+
+
+def test_an_open_run_of_failures_holds_the_watermark_at_its_start(store: Store) -> None:
+    feed = feed_of(store)
+    put_pair(store, 1)
+    put_pair(store, 3)
+    assert consume(feed, student=Outages().observe(ts=T0 + 2, failed=True)) == 1
+
+
+def test_scores_of_another_metric_are_no_evidence(store: Store) -> None:
+    feed = feed_of(store)
+    put_pair(store, 1, metric_hash="m0")
+    consume(feed)
+    assert outcomes(store) == [(1, "changed")]
+    assert feed.evidence.summary(T0).n_all == 0
+
+
+def test_each_pair_counts_once_across_restarts(store: Store) -> None:
+    for number in range(1, 21):
+        put_pair(store, number, student_score=float(number % 3 > 0))
+    assert consume(feed_of(store)) == 20
+    again = feed_of(store)
+    assert again.mismatch is None
+    assert consume(again) == 0
+    assert again.evidence.summary(T0).n_all == 20
+    put_pair(store, 21)
+    assert consume(again) == 1
+    assert [row.seq for row in consumed(store, KEY)] == list(range(1, 22))
+
+
+def test_replayed_evidence_that_differs_from_the_stored_stops_the_feed(store: Store) -> None:
+    for number in range(1, 11):
+        put_pair(store, number)
+    feed = feed_of(store)
+    consume(feed)
+    state = msgspec.json.decode(msgspec.json.encode(feed.evidence.state()))
+    state["forms"][0]["gate"]["good"]["log_wealth"][0] += 1e-6
+    store.run("forget_checkpoints", **KEY.params)
+    store.run("insert_checkpoint", **KEY.params, seq=10, ts_us=0,
+              state=msgspec.json.encode(state).decode())  # fmt: skip
+    feed = feed_of(store)
+    assert feed.mismatch is not None and "log_wealth[0]" in feed.mismatch
+    put_pair(store, 11)
+    assert consume(feed) == 0
+    feed.accept()
+    assert consume(feed) == 1
+    assert feed_of(store).mismatch is None
+
+
+def test_pairs_without_their_stored_state_stop_the_feed(store: Store) -> None:
+    put_pair(store, 1)
+    consume(feed_of(store))
+    store.run("consume_pair", **KEY.params, trace_id=put_pair(store, 2), seq=2, outcome="scored")
+    assert "ends with pair 1, the pairs with 2" in (feed_of(store).mismatch or "")
+
+
+def test_a_failed_commit_leaves_pairs_and_state_as_they_were(store: Store) -> None:
+    feed = feed_of(store)
+    put_pair(store, 1)
+    consume(feed)
+    put_pair(store, 2, teacher_score=1.5)
+    with pytest.raises(ValueError, match="1.5"):
+        consume(feed)
+    assert outcomes(store) == [(1, "scored")]
+    assert feed_of(store).mismatch is None
+
+
+def test_difference_names_the_place_and_allows_rounding() -> None:
+    left = {"a": [1.0, 2.0], "b": None}
+    assert difference(left, {"a": [1.0 + 1e-12, 2.0], "b": None}) is None
+    assert difference(left, {"a": [1.0, 2.1], "b": None}) == "state.a[1]"
+    assert difference(left, {"a": [1.0], "b": None}) == "state.a"
+    assert difference(left, msgspec.structs.asdict(KEY)) == "state"

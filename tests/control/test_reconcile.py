@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import fastuuid
+import msgspec
+import pytest
+
+from control.candidates import CandidateKey
+from control.errors import Refused
+from control.evidence_feed import consumed
+from control.layout import Layout
+from control.operations import StaleReport
+from control.override import read_override, write_override
+from control.parts import Parts
+from control.secrets import ensure_secrets
+from control.snapshot_file import read_snapshot
+from router.events import AUTO, Event, Facts, Signal
+from router.rollout import Transition
+from router.snapshot import Override, StudentRoute
+from router.stages import HeldReason, Stage
+from router.state import Rollout
+from tests.control.stored import ROUTE, STUDENT, config_of, put_student
+
+AHEAD = time.time() + 1e6
+STEP = {"served": 0, "dwell_s": 0}
+POLICY = {
+    "settle_s": 0, "cool_down_s": 0, "patience": 1e6,
+    "steps": {"r1": STEP, "r5": STEP, "r25": STEP, "r50": STEP},
+}  # fmt: skip
+
+
+class World:
+    """Control's parts in a folder, without ticks: the test says when what happens."""
+
+    def __init__(self, tmp_path: Path, **route: object) -> None:
+        self.config = config_of(tmp_path, **({"rollout": POLICY} | route))
+        self.layout = Layout(data=tmp_path / "data")
+        self.layout.data.mkdir(exist_ok=True)
+        self.start()
+
+    def start(self) -> None:
+        self.parts = Parts(
+            self.config,
+            self.layout,
+            ensure_secrets(self.layout.secrets),
+            {"LIMBECK_INTERNAL_KEY": "inside"},
+        )
+        self.parts.prepare()
+
+    def stop(self) -> None:
+        self.parts.store.close()
+        self.parts.log.close()
+
+    def register(self, student: str = STUDENT) -> None:
+        put_student(self.layout, student)
+        route = self.config.routes[ROUTE]
+        hashes = self.parts.facts.hashes(route, student)
+        signal = Signal(
+            event=Event.STUDENT_REGISTERED,
+            student=student,
+            ts=time.time(),
+            facts=Facts(hashes=hashes),
+        )
+        assert isinstance(self.parts.rollouts.signal(ROUTE, signal, route.policy), Transition)
+
+    def add_pairs(self, n: int, *, teacher: float = 1.0, student: float = 1.0) -> None:
+        """Scored pairs of the newest candidate, each with an input of its own."""
+        rollout = self.rollout
+        key = CandidateKey(route=ROUTE, student=rollout.student, k=rollout.k)
+        measure = self.parts.measures[ROUTE]
+        with self.parts.store.transaction():
+            for number in range(n):
+                trace_id = str(fastuuid.uuid7())
+                self.parts.store.run(
+                    "insert_pair", **key.params, trace_id=trace_id,
+                    ts_us=round((time.time() + number * 1e-4) * 1e6), kind="shadow",
+                    outcome="pending", metric_hash=measure.metric_hash, propensity=1.0,
+                    coverage="all", cluster=trace_id, deadline_us=0, teacher_answer="a",
+                    student_answer="a",
+                )  # fmt: skip
+                self.parts.store.run(
+                    "record_scores", **key.params, trace_id=trace_id, teacher_score=teacher,
+                    student_score=student, control_score=0.0, coverage="all",
+                    metric_hash=measure.metric_hash,
+                )  # fmt: skip
+
+    def tick(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.parts.reconciler.reconcile(through=AHEAD)
+
+    def to_stage(self, stage: Stage) -> None:
+        """Register, prove, approve, advance."""
+        self.register()
+        self.add_pairs(200)
+        self.tick()
+        if stage is Stage.SHADOW:
+            return
+        assert self.rollout.stage is Stage.READY
+        if stage is not Stage.READY:
+            report = self.parts.operations.report(ROUTE, None)
+            self.parts.operations.approve(ROUTE, report=report.sha256, actor="ann", reason="")
+        while self.rollout.stage is not stage:
+            before = self.rollout.stage
+            self.tick()
+            assert self.rollout.stage is not before
+
+    @property
+    def rollout(self) -> Rollout:
+        return self.parts.rollouts.of(ROUTE).rollouts[-1]
+
+    @property
+    def share(self) -> StudentRoute | None:
+        students = read_snapshot(self.layout.snapshot).routes[ROUTE].students
+        return students[0] if students else None
+
+    @property
+    def events(self) -> list[tuple[Event, str]]:
+        return [(event.event, event.actor) for event in self.parts.rollouts.events(ROUTE)]
+
+    def override(self, action: str, actor: str = "ann") -> Override:
+        override, _ = write_override(
+            self.layout.overrides, route=ROUTE, action=action, actor=actor, reason="bad answers",
+            now=time.time(),
+        )  # fmt: skip
+        return override
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.stop()
+
+
+def test_each_tick_moves_a_student_by_one_event_at_most(world: World) -> None:
+    world.register()
+    world.add_pairs(200)
+    stages = []
+    for _ in range(3):
+        world.tick()
+        stages.append(world.rollout.stage)
+    assert stages == [Stage.READY] * 3, "nobody has approved"
+    report = world.parts.operations.report(ROUTE, None)
+    world.parts.operations.approve(ROUTE, report=report.sha256, actor="ann", reason="")
+    stages = [world.rollout.stage]
+    for _ in range(5):
+        before = len(world.events)
+        world.tick()
+        stages.append(world.rollout.stage)
+        assert len(world.events) <= before + 1
+    assert stages == [Stage.R1, Stage.R5, Stage.R25, Stage.R50, Stage.LIVE, Stage.LIVE]
+    assert world.share is not None and world.share.weight == 1.0
+    assert world.share.valid_until is not None and world.share.valid_until > time.time() + 500
+
+
+def test_a_tick_says_why_nothing_moves(world: World) -> None:
+    world.register()
+    world.add_pairs(20)
+    world.tick()
+    reason = world.parts.reconciler.reasons[(ROUTE, STUDENT)]
+    assert "20 pairs" in reason and reason.startswith("SHADOW")
+    assert world.share is None
+
+
+def test_an_approval_of_another_report_is_refused_and_a_repeated_one_is_no_change(
+    world: World,
+) -> None:
+    world.to_stage(Stage.READY)
+    operations = world.parts.operations
+    old = operations.report(ROUTE, None).sha256
+    assert operations.report(ROUTE, None).sha256 == old, "nothing is new"
+    world.add_pairs(10)
+    world.tick()
+    new = operations.report(ROUTE, None).sha256
+    assert new != old
+    with pytest.raises(StaleReport, match=new):
+        operations.approve(ROUTE, report=old, actor="ann", reason="")
+    assert world.rollout.stage is Stage.READY
+    assert operations.approve(ROUTE, report=new, actor="ann", reason="ok").changed
+    assert world.rollout.stage is Stage.R1
+    again = operations.approve(ROUTE, report=new, actor="ann", reason="ok")
+    assert not again.changed and world.rollout.stage is Stage.R1
+
+
+def test_a_quality_alarm_rolls_back_by_an_override_of_its_own(world: World) -> None:
+    world.to_stage(Stage.LIVE)
+    world.add_pairs(400, student=0.0)
+    world.tick()
+    assert world.rollout.stage is Stage.ROLLED_BACK
+    assert world.events[-1] == (Event.QUALITY_ALARM, AUTO)
+    last = world.parts.overrides.last(ROUTE)
+    assert last is not None and last.event == "quality_alarm" and STUDENT in last.student
+    assert world.share is None
+    world.parts.reconciler.fold_overrides()
+    snapshot = read_snapshot(world.layout.snapshot)
+    assert snapshot.routes[ROUTE].folded_override is not None
+    assert read_override(world.layout.overrides, ROUTE) is None
+    assert world.events[-1] == (Event.QUALITY_ALARM, AUTO), "one event, not two"
+
+
+def test_an_override_is_folded_event_first_snapshot_next_and_removed_last(world: World) -> None:
+    world.to_stage(Stage.R5)
+    override = world.override("rollback")
+    path = world.layout.snapshot
+    # Nothing can be written into the data folder: the snapshot fails, so the override stays.
+    before = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OSError, match="snapshot"):
+        world.parts.reconciler.fold_overrides()
+    assert world.events[-1] == (Event.ROLLBACK, "ann")
+    assert read_override(world.layout.overrides, ROUTE) == override
+    path.rmdir()
+    path.write_bytes(before)
+    world.parts.reconciler.fold_overrides()
+    assert read_snapshot(path).routes[ROUTE].folded_override == override.id
+    assert read_override(world.layout.overrides, ROUTE) is None
+    assert [event for event, _ in world.events].count(Event.ROLLBACK) == 1
+
+
+def test_an_override_whose_command_and_control_died_is_folded_at_the_next_start(
+    world: World,
+) -> None:
+    world.to_stage(Stage.R25)
+    world.stop()
+    world.override("rollback")
+    world.start()
+    assert world.rollout.stage is Stage.ROLLED_BACK
+    assert world.events[-1] == (Event.ROLLBACK, "ann")
+    assert world.share is None
+
+
+def test_kill_switches_the_route_off_and_unkill_leads_to_a_hold(world: World) -> None:
+    world.to_stage(Stage.R5)
+    operations = world.parts.operations
+    done = operations.order(ROUTE, "kill", actor="ann", reason="smoke", student=None)
+    assert done.changed and done.student == STUDENT
+    assert world.parts.rollouts.of(ROUTE).killed and world.parts.facts.candidates() == ()
+    again = operations.order(ROUTE, "kill", actor="ann", reason="smoke", student=None)
+    assert not again.changed
+    with pytest.raises(Refused, match="reason"):
+        operations.order(ROUTE, "unkill", actor="ann", reason="", student=None)
+    operations.order(ROUTE, "unkill", actor="ann", reason="fixed", student=None)
+    assert world.rollout.stage is Stage.HELD and world.rollout.reasons == (HeldReason.UNKILLED,)
+    assert world.share is not None and world.share.weight == 0.0
+    operations.order(ROUTE, "resume", actor="ann", reason="", student=None)
+    assert world.rollout.stage is Stage.R1
+
+
+def test_pause_and_resume_and_their_repetition(world: World) -> None:
+    world.to_stage(Stage.R5)
+    order = world.parts.operations.order
+    assert order(ROUTE, "pause", actor="ann", reason="lunch", student=None).stage is Stage.HELD
+    world.tick(3)
+    assert world.rollout.stage is Stage.HELD and world.rollout.weight == 0.05
+    assert not order(ROUTE, "pause", actor="ann", reason="lunch", student=STUDENT).changed
+    assert order(ROUTE, "resume", actor="ann", reason="", student=None).stage is Stage.R5
+    assert not order(ROUTE, "resume", actor="ann", reason="", student=STUDENT).changed
+
+
+def test_rollback_is_answered_with_the_time_it_took_and_retry_begins_anew(world: World) -> None:
+    world.to_stage(Stage.R50)
+    order = world.parts.operations.order
+    done = order(ROUTE, "rollback", actor="ann", reason="odd", student=None)
+    assert done.changed and done.rollback is not None and done.rollback.done
+    assert world.rollout.stage is Stage.ROLLED_BACK and world.share is None
+    again = order(ROUTE, "rollback", actor="ann", reason="odd", student=None)
+    assert not again.changed
+    retried = order(ROUTE, "retry", actor="ann", reason="", student=None)
+    assert retried.stage is Stage.SHADOW and world.rollout.k == 2
+    world.tick()
+    evidence = world.parts.feeds.summary(
+        world.config.routes[ROUTE], world.rollout, now=time.time()
+    )
+    assert evidence.n == 0, "fresh evidence"
+
+
+def test_evidence_that_does_not_replay_holds_the_student_at_zero(world: World) -> None:
+    world.to_stage(Stage.R25)
+    key = CandidateKey(route=ROUTE, student=STUDENT, k=1)
+    state = msgspec.json.decode(
+        msgspec.json.encode(world.parts.feeds.of(world.config.routes[ROUTE], world.rollout)
+                            .evidence.state())
+    )  # fmt: skip
+    state["forms"][0]["gate"]["good"]["log_wealth"][3] += 1e-6
+    seq = len(consumed(world.parts.store, key))
+    world.parts.store.run("forget_checkpoints", **key.params)
+    world.parts.store.run(
+        "insert_checkpoint", **key.params, seq=seq, ts_us=0,
+        state=msgspec.json.encode(state).decode(),
+    )  # fmt: skip
+    world.stop()
+    world.start()
+    assert world.rollout.stage is Stage.HELD and world.rollout.reasons == (HeldReason.REPLAY,)
+    assert world.share is not None and world.share.weight == 0.0
+    events = len(world.events)
+    world.tick(3)
+    assert len(world.events) == events, "held once, not at every tick"
+    world.parts.operations.order(ROUTE, "resume", actor="ann", reason="seen", student=None)
+    world.tick()
+    assert world.rollout.stage in (Stage.R25, Stage.R50) and world.rollout.weight > 0
+
+
+def test_a_broken_event_log_leaves_everything_to_the_teacher(world: World) -> None:
+    world.to_stage(Stage.LIVE)
+    assert world.share is not None
+    world.stop()
+    data = world.layout.events.read_bytes()
+    world.layout.events.write_bytes(data.replace(b'"actor":"ann"', b'"actor":"bob"', 1))
+    world.start()
+    world.tick()
+    assert world.share is None
+    (problem,) = world.parts.operations.status().problems
+    assert "changed after it was written" in problem
+    with pytest.raises(Exception, match="changed after it was written"):
+        world.parts.operations.order(ROUTE, "pause", actor="ann", reason="", student=None)
+
+
+def test_a_lost_artefact_ends_the_rollout(world: World) -> None:
+    world.to_stage(Stage.R5)
+    for path in world.layout.students.glob("*/*"):
+        os.unlink(path)
+    world.tick()
+    assert world.rollout.stage is Stage.ROLLED_BACK and "not there any more" in world.rollout.why
+
+
+def test_a_changed_bar_begins_the_evidence_afresh(world: World) -> None:
+    world.to_stage(Stage.R5)
+    world.stop()
+    rollout = POLICY | {"retention": 0.9}
+    world.config = config_of(world.config.folder, rollout=rollout)
+    world.start()
+    world.tick()
+    assert world.rollout.stage is Stage.HELD and world.rollout.reasons == (HeldReason.CHANGED,)
+    assert world.rollout.k == 2
+
+
+def test_leases_are_renewed_without_a_new_version_and_end_without_control(world: World) -> None:
+    world.to_stage(Stage.LIVE)
+    first = read_snapshot(world.layout.snapshot)
+    world.parts.writer._renewed -= 1_000
+    world.tick()
+    second = read_snapshot(world.layout.snapshot)
+    assert second.version == first.version
+    (was,), (now,) = first.routes[ROUTE].students, second.routes[ROUTE].students
+    assert was.valid_until is not None and now.valid_until is not None
+    assert now.valid_until > was.valid_until
+
+
+def test_status_says_everything_at_once(world: World) -> None:
+    world.to_stage(Stage.R5)
+    status = world.parts.operations.status()
+    (route,) = status.routes
+    (student,) = route.students
+    assert (student.student, student.stage, student.weight) == (STUDENT, Stage.R5, 0.05)
+    assert student.evidence is not None and student.evidence.n == 200
+    assert route.distil_waits == "starts by hand or by its schedule"
+    decoded = msgspec.json.decode(msgspec.json.encode(status), type=type(status))
+    assert decoded.snapshot_version == read_snapshot(world.layout.snapshot).version

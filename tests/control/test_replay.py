@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from control.replay import Replayer
+from router.snapshot import Target, Upstream
+from tests.fakes.chat import chat_server
+
+REQUEST = json.dumps(
+    {
+        "model": "route",
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "messages": [{"role": "user", "content": "hello"}],
+        "temperature": 0,
+    }
+)
+TARGET = Target(upstream="u", model="route@s1")
+ENVIRONMENT = {"LIMBECK_INTERNAL_KEY": "inside", "TEACHER_KEY": "outside"}
+
+
+@pytest.fixture
+async def replayer() -> AsyncIterator[Replayer]:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        yield Replayer(client, ENVIRONMENT)
+
+
+async def test_the_recorded_request_is_asked_again_in_one_piece(replayer: Replayer) -> None:
+    with chat_server(lambda text, model: (200, f"{model}: {text}")) as chat:
+        upstream = Upstream(base_url=chat.url, api_key_env="LIMBECK_INTERNAL_KEY", internal=True)
+        reply = await replayer.ask(upstream, TARGET, REQUEST, timeout_s=5)
+    assert reply.answer == "route@s1: hello"
+    assert (reply.status, reply.failure, reply.tokens_in, reply.tokens_out) == (200, None, 10, 5)
+    body, headers = chat.requests[0]
+    assert body["stream"] is False and "stream_options" not in body and body["temperature"] == 0
+    assert headers["authorization"] == "Bearer inside"
+    assert headers["x-limbeck-deadline-ms"] == "5000"
+    # Without an id the program host does not record it as a request of a client.
+    assert "x-limbeck-inference-id" not in headers
+
+
+async def test_an_external_upstream_gets_its_own_key_and_nothing_of_ours(
+    replayer: Replayer,
+) -> None:
+    with chat_server(lambda text, model: (200, "ok")) as chat:
+        upstream = Upstream(base_url=chat.url, api_key_env="TEACHER_KEY")
+        await replayer.ask(upstream, TARGET, REQUEST, timeout_s=5)
+    headers = chat.requests[0][1]
+    assert headers["authorization"] == "Bearer outside"
+    assert not [name for name in headers if name.startswith("x-limbeck")]
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "failure"),
+    [(502, "unusable", "status"), (412, "stale", "stale"), (200, "", "unreadable")],
+)
+async def test_a_failure_is_a_value(
+    replayer: Replayer, status: int, content: str, failure: str
+) -> None:
+    with chat_server(lambda text, model: (status, content)) as chat:
+        reply = await replayer.ask(Upstream(base_url=chat.url), TARGET, REQUEST, timeout_s=5)
+    assert (reply.failure, reply.status) == (failure, status)
+
+
+async def test_nobody_listening_is_a_value_too(replayer: Replayer) -> None:
+    with chat_server(lambda text, model: (200, "ok")) as chat:
+        upstream = Upstream(base_url=chat.url)
+    reply = await replayer.ask(upstream, TARGET, REQUEST, timeout_s=5)
+    assert (reply.failure, reply.status, reply.answer) == ("connect", None, None)

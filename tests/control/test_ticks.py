@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from control.ticks import Ticks
+from tests.polling import until_async
+
+
+async def test_a_failing_tick_is_counted_and_the_others_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    ticks, good = Ticks(), []
+
+    def bad() -> None:
+        raise RuntimeError("disk on fire")
+
+    async def fine() -> None:
+        good.append(1)
+
+    ticks.add("bad", bad, every_s=0.02)
+    ticks.add("fine", fine, every_s=0.02)
+    ticks.start()
+    await until_async(lambda: len(good) > 2 and ticks.health[0].failures > 2, what="both ran")
+    await ticks.stop()
+    assert ticks.health[0].last_error == "RuntimeError: disk on fire"
+    assert ticks.health[1].failures == 0
+
+
+async def test_stop_waits_for_the_tick_under_way_and_a_tick_never_runs_beside_itself() -> None:
+    ticks, release, ended = Ticks(), threading.Event(), []
+    inside = 0
+
+    def slow() -> None:
+        nonlocal inside
+        inside += 1
+        assert inside == 1
+        release.wait(5)
+        inside -= 1
+        ended.append(1)
+
+    ticks.add("slow", slow, every_s=0.02)
+    ticks.start()
+    await until_async(lambda: inside == 1, what="the tick runs")
+    release.set()
+    await ticks.stop()
+    assert ended and inside == 0
+    assert ticks.health[0].failures == 0

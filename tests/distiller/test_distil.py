@@ -1,0 +1,428 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from distiller import distillations
+from distiller.artefact import Manifest, seal
+from distiller.dataset.values import DatasetSpec, Row
+from distiller.distil import advance
+from distiller.distillations import Distillation, DistilSettings, Stage, exams_of, request
+from distiller.exam import Answered, Failed, Scored, ToScore
+from distiller.fine_tuning import FineTuning
+from distiller.happenings import Clients, Event, Happening
+from distiller.jobs import jobs_of
+from distiller.publishing import students_of_route
+from distiller.skeleton import Skeleton
+from distiller.student import read_student, student_folder, verify_student
+from distiller.trainers import choose_trainers
+from programs import rows as program_rows
+from programs.student_files import Skeleton as PromptSkeleton
+from tests.distiller.traces_in_store import METRIC, ROUTE, START, VERSION, Log
+from tests.fakes.fine_tuning import FakeTrainer, fake_trainer
+from traces.store import Store
+
+NOW = START + 10_000
+SETTINGS = DistilSettings(
+    spec=DatasetSpec(
+        route=ROUTE,
+        program=False,
+        program_version=VERSION,
+        metric_hash=METRIC,
+        cutoff=START + 1_000,
+        min_rows=4,
+        min_exam_rows=4,
+    ),
+    embedded_min_rows=4,
+)
+WORDS = ["refund", "card", "transfer", "address", "limit", "cash", "app", "bill", "fee", "branch"]
+
+
+class World:
+    """A data folder, the fake trainer, and students that answer as told."""
+
+    def __init__(self, folder: Path, trainer: FakeTrainer, service: FineTuning) -> None:
+        self.folder = folder
+        self.trainer = trainer
+        self.service = service
+        self.database = folder / "limbeck.duckdb"
+        #: student's trainer -> share of right answers, or a failure
+        self.answers: dict[str, float | Failed] = {"classifier": 0.9, "embedded": 0.5}
+        trainer.make_model = self._make_model
+
+    def clients(self) -> Clients:
+        return Clients(
+            trainer=self.service,
+            render=render,
+            ask=self._ask,
+            score=score,
+            trained=self.folder / "trainer",
+            students=self.folder / "students",
+        )
+
+    def _make_model(self, job: dict[str, Any]) -> None:
+        model = self.folder / "trainer" / "jobs" / job["id"] / "model"
+        if model.exists():
+            return
+        model.mkdir(parents=True)
+        (model / "weights").write_text(job["model"])
+        seal(model, manifest(job["metadata"]["adapter"]))
+
+    async def _ask(self, route: str, student: str, row: Row) -> Answered | Failed:
+        made = read_student(student_folder(self.folder / "students", route, student))
+        told = self.answers[made.trainer]
+        if isinstance(told, Failed):
+            return told
+        right = WORDS.index(row.inputs["text"].split()[-1]) < told * 10
+        return Answered(text="a" if right else "b")
+
+
+def manifest(adapter: Any) -> Manifest:
+    return Manifest(
+        kind="classifier",
+        files={},
+        adapter=adapter,
+        skeleton=Skeleton(system_sha256=None, lines=()),
+        trained_rows=1,
+        dev_score=1.0,
+        temperature=None,
+        filled=("confidence",) if adapter != "plain" else (),
+        versions={},
+        seed=1,
+        time_limited=False,
+    )
+
+
+async def score(route: str, asked: Sequence[ToScore]) -> list[Scored]:
+    assert route == ROUTE
+    return [Scored(score=float(json.dumps(one.answer) == one.gold)) for one in asked]
+
+
+async def render(job: program_rows.Job) -> program_rows.Rendered:
+    rows = [
+        program_rows.RenderedRow(
+            messages=[{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}],
+            inputs=row.inputs,
+            outputs=row.outputs,
+        )
+        for row in job.rows
+    ]
+    head = program_rows.Head(skeleton=PromptSkeleton(), output_fields={}, drop=job.drop)
+    return program_rows.Rendered(head=head, rows=rows)
+
+
+def fill(path: Path, *, program: bool = False) -> None:
+    log = Log(path)
+    log.source("crm", "all")
+    call = {"reasoning": "r", "category": "a", "confidence": 0.9} if program else None
+    for number, word in enumerate(WORDS):
+        log.trace(f"about my {word} {word}", "a", score=1.0, call=call)
+        wrong = number % 5 == 0
+        answer = "b" if wrong else "a"
+        log.trace(f"exam {word}", answer, bucket=number % 12, gold="a", call=call)
+    log.trace("calibrate this", "a", bucket=13, gold="a", call=call)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("filled") / "limbeck.duckdb"
+    fill(path)
+    return path
+
+
+@pytest.fixture
+def trainer() -> Iterator[FakeTrainer]:
+    with fake_trainer() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def world(tmp_path: Path, filled: Path, trainer: FakeTrainer) -> AsyncIterator[World]:
+    service = FineTuning.local(trainer.url, "key")
+    shutil.copy(filled, tmp_path / "limbeck.duckdb")
+    yield World(tmp_path, trainer, service)
+    await service.close()
+
+
+async def once(world: World, *, now: float = NOW) -> list[Happening]:
+    """One tick of a control that has just started: nothing is left in memory."""
+    store = Store(world.database)
+    try:
+        return await advance(store, world.clients(), now=now)
+    finally:
+        store.close()
+
+
+async def to_the_end(world: World, *, ticks: int = 20) -> tuple[Distillation, list[Happening]]:
+    """Tick until the distillation has ended; the trainer is done whenever it is asked again."""
+    happened: list[Happening] = []
+    for _ in range(ticks):
+        happened += await once(world)
+        world.trainer.finish()
+        store = Store(world.database)
+        newest = distillations.recent(store, ROUTE)[0]
+        store.close()
+        if newest.stage is Stage.ENDED:
+            return newest, happened
+    raise AssertionError(f"not at the end after {ticks} ticks: {happened}")
+
+
+def ask_for(world: World, settings: DistilSettings = SETTINGS, *, now: float = NOW) -> str:
+    store = Store(world.database)
+    try:
+        return request(store, settings, now=now)
+    finally:
+        store.close()
+
+
+async def test_from_traces_to_a_chosen_student_with_a_restart_between_any_two_steps(
+    world: World,
+) -> None:
+    ask_for(world)
+    ended, happened = await to_the_end(world)
+    store = Store(world.database)
+    students = students_of_route(store, ROUTE)
+    assert sorted(s.trainer for s in students) == ["classifier", "embedded"]
+    best = next(s for s in students if s.trainer == "classifier")
+    assert ended.chosen == best.student
+    assert "proves nothing" in (ended.reason or "")
+    student = verify_student(student_folder(world.folder / "students", ROUTE, best.student))
+    assert student.predictors["answer"].served_model == f"{ROUTE}.answer@{best.student}"
+    assert student.predictors["answer"].adapter == "plain"
+    assert student.cutoff == SETTINGS.spec.cutoff
+    assert student.dataset_id == ended.dataset_id
+    results = exams_of(store, ended.distillation_id)
+    assert results["teacher"].score == 0.8
+    assert results[best.student].score == 0.9
+    store.close()
+    events = [one.event for one in happened]
+    assert events[0] is Event.DATASET
+    assert events[-1] is Event.ENDED
+    assert {Event.JOB, Event.STUDENT, Event.EXAM} <= set(events)
+    assert len(world.trainer.jobs) == 2
+
+
+async def test_a_program_is_distilled_without_its_reasoning(tmp_path: Path) -> None:
+    fill(tmp_path / "limbeck.duckdb", program=True)
+    with fake_trainer() as trainer:
+        service = FineTuning.local(trainer.url, "key")
+        world = World(tmp_path, trainer, service)
+        source = {"factory": "app:make", "user_dir": str(tmp_path)}
+        spec = msgspec.structs.replace(SETTINGS.spec, program=True)
+        settings = msgspec.convert(
+            {**msgspec.to_builtins(SETTINGS), "program": source, "spec": msgspec.to_builtins(spec)},
+            DistilSettings,
+        )
+        ask_for(world, settings)
+        ended, _ = await to_the_end(world)
+        await service.close()
+    adapters = {job["model"]: job["metadata"]["adapter"] for job in trainer.jobs}
+    assert adapters == {"classifier": "json", "embedded": "chat"}
+    assert ended.chosen is not None
+    student = read_student(student_folder(tmp_path / "students", ROUTE, ended.chosen))
+    assert student.predictors["classify"].drop == ("reasoning",)
+    assert student.predictors["classify"].filled == ("confidence",)
+
+
+class Crash(Exception):
+    """The process is gone."""
+
+
+class CrashingStore(Store):
+    """A store whose process dies right before its n-th change."""
+
+    changes_left: int
+
+    def run(self, query: str, **params: Any) -> None:
+        if self.changes_left == 0:
+            raise Crash
+        self.changes_left -= 1
+        super().run(query, **params)
+
+
+@pytest.mark.slow
+async def test_a_crash_before_any_change_of_the_store_does_nothing_twice(world: World) -> None:
+    clean = world.database.read_bytes()
+    crashes = 0
+    while True:
+        for name in ("students", "trainer"):
+            shutil.rmtree(world.folder / name, ignore_errors=True)
+        world.database.write_bytes(clean)
+        world.trainer.jobs.clear()
+        ask_for(world)
+        crashed = await _crash_at(world, crashes)
+        store = Store(world.database)
+        while distillations.unfinished(store):
+            await advance(store, world.clients(), now=NOW)
+            world.trainer.finish()
+        (ended,) = distillations.recent(store, ROUTE)
+        assert ended.chosen is not None
+        assert len(world.trainer.jobs) == len(jobs_of(store, ended.distillation_id)) == 2
+        assert len(students_of_route(store, ROUTE)) == 2
+        assert len(list((world.folder / "students").iterdir())) == 2
+        assert set(exams_of(store, ended.distillation_id)) == {
+            "teacher",
+            *(student.student for student in students_of_route(store, ROUTE)),
+        }
+        store.close()
+        if not crashed:
+            break
+        crashes += 1
+    assert crashes > 15
+
+
+async def _crash_at(world: World, changes: int) -> bool:
+    """Run until the process dies; False if it got to the end before."""
+    store = CrashingStore(world.database)
+    store.changes_left = changes
+    try:
+        while distillations.unfinished(store):
+            await advance(store, world.clients(), now=NOW)
+            world.trainer.finish()
+    except Crash:
+        return True
+    finally:
+        store.close()
+    return False
+
+
+async def test_one_trainers_refusal_does_not_stop_the_other(world: World) -> None:
+    world.trainer.refused["classifier"] = "output 'answer' is free text"
+    ask_for(world)
+    ended, happened = await to_the_end(world)
+    store = Store(world.database)
+    (student,) = students_of_route(store, ROUTE)
+    store.close()
+    assert student.trainer == "embedded"
+    assert ended.chosen == student.student
+    assert any("classifier: failed, output 'answer' is free text" in h.message for h in happened)
+
+
+async def test_when_all_refuse_the_reasons_are_the_end(world: World) -> None:
+    world.trainer.refused = {"classifier": "free text", "embedded": "too few answers"}
+    ask_for(world)
+    ended, _ = await to_the_end(world)
+    assert ended.chosen is None
+    assert (
+        ended.reason == "no student was trained: classifier: free text; embedded: too few answers"
+    )
+
+
+async def test_too_few_rows_end_it_before_anybody_is_asked(world: World) -> None:
+    spec = msgspec.structs.replace(SETTINGS.spec, min_rows=500)
+    ask_for(world, msgspec.structs.replace(SETTINGS, spec=spec))
+    ended, _ = await to_the_end(world)
+    assert (ended.reason or "").startswith("too few train rows: 10 of 500; about 1,029 more traces")
+    assert world.trainer.log == []
+
+
+async def test_a_trainer_that_is_away_is_waited_for(world: World) -> None:
+    world.trainer.faults = {"models": [503, 503]}
+    ask_for(world)
+    await once(world)
+    for _ in range(2):
+        (waiting,) = await once(world)
+        assert waiting.event is Event.WAITING
+    ended, _ = await to_the_end(world)
+    assert ended.chosen is not None
+
+
+async def test_a_damaged_model_is_no_student(world: World) -> None:
+    make_model = world.trainer.make_model
+
+    def damage(job: dict[str, Any]) -> None:
+        make_model(job)
+        if job["model"] == "classifier":
+            path = world.folder / "trainer" / "jobs" / job["id"] / "model" / "weights"
+            path.write_text("other")
+
+    world.trainer.make_model = damage
+    ask_for(world)
+    ended, happened = await to_the_end(world)
+    assert any("damaged" in one.message for one in happened)
+    assert ended.chosen is not None
+    assert len(list((world.folder / "students").iterdir())) == 1
+
+
+async def test_erased_traces_end_it(world: World) -> None:
+    ask_for(world)
+    await once(world)
+    Log(world.database).sql("DELETE FROM traces WHERE text = 'exam card'")
+    ended, _ = await to_the_end(world)
+    assert "have lost their traces" in (ended.reason or "")
+
+
+async def test_an_exam_that_nobody_answers_is_taken_again_until_patience_ends(
+    world: World,
+) -> None:
+    ask_for(world)
+    world.answers = dict.fromkeys(world.answers, Failed(reason="connect", unreachable=True))
+    with pytest.raises(AssertionError, match="did not answer 10 of 10 exam rows"):
+        await to_the_end(world)
+    for _ in range(3):
+        await once(world, now=NOW + 901)
+    ended, _ = await to_the_end(world)
+    assert ended.chosen is None
+    assert "100.0% of its answers were unusable" in (ended.reason or "")
+
+
+async def test_a_new_student_must_not_be_worse_than_the_previous_one(world: World) -> None:
+    ask_for(world)
+    first, _ = await to_the_end(world)
+    world.answers = {"classifier": 0.9, "embedded": 0.5}
+    previous = first.chosen
+    assert previous is not None
+    settings = msgspec.structs.replace(SETTINGS, previous=previous, trainer="embedded")
+    ask_for(world, settings, now=NOW + 1)
+    second, _ = await to_the_end(world)
+    assert second.distillation_id != first.distillation_id
+    assert second.chosen is None
+    assert f"the previous student is better, {previous}" in (second.reason or "")
+    store = Store(world.database)
+    numbers = sorted(one.student.split("-")[0] for one in students_of_route(store, ROUTE))
+    store.close()
+    assert numbers == ["s1", "s2", "s3"]
+
+
+async def test_a_route_has_one_distillation_at_a_time(world: World) -> None:
+    assert ask_for(world) == ask_for(world, now=NOW + 5)
+    await to_the_end(world)
+    assert len({ask_for(world, now=NOW + 5), ask_for(world, now=NOW + 6)}) == 1
+    store = Store(world.database)
+    assert len(distillations.recent(store, ROUTE)) == 2
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("trainer", "offered", "rows", "chosen"),
+    [
+        ("auto", ["classifier", "embedded"], 800, ("classifier", "embedded")),
+        ("auto", ["classifier", "embedded"], 799, ("classifier",)),
+        ("auto", ["classifier"], 5_000, ("classifier",)),
+        ("auto", ["embedded"], 5_000, ("embedded",)),
+        ("embedded", ["classifier", "embedded"], 5_000, ("embedded",)),
+        ("embedded", ["classifier"], 5_000, ()),
+        ("classifier", ["classifier", "embedded"], 5_000, ("classifier",)),
+    ],
+)
+def test_which_trainers_are_asked(
+    trainer: Any, offered: list[str], rows: int, chosen: tuple[str, ...]
+) -> None:
+    settings = DistilSettings(spec=SETTINGS.spec, trainer=trainer)
+    found = choose_trainers(settings, offered, rows)
+    assert found.chosen == chosen
+    wanted = 2 if trainer == "auto" else 1
+    assert len(found.chosen) + len(found.left_out) == wanted
+
+
+async def test_without_any_trainer_it_ends_with_the_way_out(world: World) -> None:
+    world.trainer.offers = ["classifier"]
+    ask_for(world, msgspec.structs.replace(SETTINGS, trainer="embedded"))
+    ended, _ = await to_the_end(world)
+    assert "embedded needs limbeck[train]" in (ended.reason or "")

@@ -1,0 +1,175 @@
+"""Failure means teacher: every fault of a student before its first byte."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.breakers import FAILURES
+from router.snapshot import Upstream
+from tests.fakes.upstream import FakeUpstream
+from tests.gateway.rig import STUDENT, Rig, WorkerProcess, ask, free_port, snapshot, student_route
+from tests.polling import until
+
+#: (fault of the student, what the trace calls it)
+FAULTS = [
+    ("status=500", "status"),
+    ("status=429", "status"),
+    ("status=400", "status"),
+    ("status=302", "status"),
+    ("status=412", "stale"),
+    ("drop=request", "lost"),
+    ("drop=head", "lost"),
+    ("garbage", "lost"),
+    ("empty", "lost"),
+    ("hang", "timeout"),
+]
+DEADLINE_S = 0.3
+
+
+@pytest.fixture(scope="module")
+def dead_url() -> str:
+    return f"http://127.0.0.1:{free_port()}/v1"
+
+
+@pytest.fixture(scope="module")
+def worker(
+    shared_rig: Rig, shared_upstream: FakeUpstream, dead_url: str
+) -> Iterator[WorkerProcess]:
+    routes = {
+        f"r{number}": student_route(student_deadline_s=DEADLINE_S) for number in range(len(FAULTS))
+    }
+    routes["dead"] = student_route(student_upstream="dead")
+    routes["tools"] = student_route(student_deadline_s=DEADLINE_S, replayable=False)
+    routes["tools-dead"] = student_route(student_upstream="dead", replayable=False)
+    shared_rig.publish(
+        snapshot(shared_upstream.base_url, routes, upstreams={"dead": Upstream(base_url=dead_url)})
+    )
+    yield shared_rig.start()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+@pytest.mark.parametrize("number", range(len(FAULTS)), ids=[fault for fault, _ in FAULTS])
+def test_the_teacher_answers_the_same_request(
+    shared_rig: Rig, worker: WorkerProcess, number: int, stream: bool
+) -> None:
+    fake, kind = FAULTS[number]
+    started = time.monotonic()
+    answer = ask(worker, f"r{number}", stream=stream, metadata={"fake:student-model": fake})
+    elapsed_s = time.monotonic() - started
+    assert answer.status_code == 200
+    assert answer.headers["x-limbeck-served-by"] == "teacher"
+    assert answer.headers["x-limbeck-route-reason"] == "fallback"
+    assert "x-limbeck-student" not in answer.headers
+    if not stream:
+        assert answer.json()["choices"][0]["message"]["content"] == "teacher-model: hello"
+    if kind == "timeout":
+        assert DEADLINE_S <= elapsed_s < DEADLINE_S + 2
+    end = shared_rig.end(answer.headers["x-limbeck-inference-id"])
+    assert (end.fallback, end.fallback_student, end.student) == (kind, STUDENT, None)
+    assert (end.served_by, end.reason, end.upstream_model) == (
+        "teacher",
+        "fallback",
+        "teacher-model",
+    )
+    assert (end.stage, end.weight, end.propensity) == ("LIVE", 1.0, 1.0)
+    assert end.student_us is not None
+
+
+def test_half_an_answer_is_a_failure_too(worker: WorkerProcess) -> None:
+    answer = ask(worker, "r0", metadata={"fake:student-model": "drop=body"})
+    assert answer.headers["x-limbeck-route-reason"] == "fallback"
+
+
+def test_a_student_that_is_not_there(shared_rig: Rig, worker: WorkerProcess) -> None:
+    answer = ask(worker, "dead")
+    assert answer.headers["x-limbeck-route-reason"] == "fallback"
+    assert shared_rig.end(answer.headers["x-limbeck-inference-id"]).fallback == "connect"
+
+
+def test_a_stream_of_a_student_that_breaks_is_not_switched(worker: WorkerProcess) -> None:
+    answer = ask(worker, "r1", stream=True, metadata={"fake:student-model": "drop=body"})
+    assert answer.headers["x-limbeck-served-by"] == "student"
+    assert answer.headers["x-limbeck-student"] == STUDENT
+    assert '"error"' in answer.text
+    assert "[DONE]" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("fake", "status"),
+    [
+        ("status=502", 502),
+        ("status=502;header=x-limbeck-tools-ran:1", 502),
+        ("drop=request", 502),
+        ("hang", 504),
+    ],
+)
+def test_a_request_that_may_have_run_tools_is_not_repeated(
+    worker: WorkerProcess, shared_upstream: FakeUpstream, fake: str, status: int
+) -> None:
+    ask(worker, "tools")
+    before = len(shared_upstream.received)
+    answer = ask(worker, "tools", metadata={"fake:student-model": fake})
+    assert answer.status_code == status
+    assert answer.json()["error"]
+    assert answer.headers["x-limbeck-served-by"] == "student"
+    assert shared_upstream.models()[before:] == ["student-model"]
+
+
+def test_a_request_that_ran_no_tool_is_repeated(worker: WorkerProcess) -> None:
+    fake = "status=502;header=x-limbeck-tools-ran:0"
+    answer = ask(worker, "tools", metadata={"fake:student-model": fake})
+    assert answer.headers["x-limbeck-route-reason"] == "fallback"
+
+
+def test_a_request_that_reached_nobody_is_repeated(worker: WorkerProcess) -> None:
+    answer = ask(worker, "tools-dead")
+    assert answer.headers["x-limbeck-route-reason"] == "fallback"
+
+
+def test_failures_in_a_row_open_the_breaker(rig: Rig, upstream: FakeUpstream) -> None:
+    rig.publish(snapshot(upstream.base_url, {"triage": student_route()}))
+    worker = rig.start()
+    fake = {"fake:student-model": "status=500"}
+    reasons = [
+        ask(worker, metadata=fake).headers["x-limbeck-route-reason"] for _ in range(FAILURES + 2)
+    ]
+    assert reasons == ["fallback"] * FAILURES + ["breaker"] * 2
+    assert upstream.models().count("student-model") == FAILURES
+    until(lambda: worker.acknowledgement().breakers, what="the breaker's acknowledgement")
+    assert list(worker.acknowledgement().breakers) == [f"triage/{STUDENT}"]
+    line = f'limbeck_fallbacks_total{{kind="status",route="triage",student="{STUDENT}"}}'
+    assert worker.metric(line) == FAILURES
+
+
+def test_bad_inputs_open_no_breaker(rig: Rig, upstream: FakeUpstream) -> None:
+    rig.publish(snapshot(upstream.base_url, {"triage": student_route()}))
+    worker = rig.start()
+    for _ in range(FAILURES + 1):
+        ask(worker, metadata={"fake:student-model": "status=400"})
+    assert ask(worker).headers["x-limbeck-served-by"] == "student"
+
+
+def test_the_teachers_error_after_a_fallback_is_the_callers(
+    shared_rig: Rig, worker: WorkerProcess
+) -> None:
+    fake = {"fake:student-model": "status=500", "fake": "status=503"}
+    answer = ask(worker, "r2", metadata=fake)
+    assert answer.status_code == 503
+    assert answer.headers["x-limbeck-served-by"] == "teacher"
+    end = shared_rig.end(answer.headers["x-limbeck-inference-id"])
+    assert (end.status, end.finish, end.fallback) == (503, "refused", "status")
+
+
+def test_internal_upstreams_get_id_and_deadline(rig: Rig, upstream: FakeUpstream) -> None:
+    internal = Upstream(base_url=upstream.base_url, internal=True)
+    route = student_route(student_upstream="host", student_deadline_s=5.0, deadline_s=50.0)
+    rig.publish(snapshot(upstream.base_url, {"triage": route}, upstreams={"host": internal}))
+    worker = rig.start(env={"LIMBECK_INTERNAL_KEY": "between-us"})
+    answer = ask(worker)
+    headers = upstream.received[-1].headers
+    assert headers["authorization"] == "Bearer between-us"
+    assert headers["x-limbeck-inference-id"] == answer.headers["x-limbeck-inference-id"]
+    assert 4000 < int(headers["x-limbeck-deadline-ms"]) <= 5000

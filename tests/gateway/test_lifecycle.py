@@ -1,0 +1,121 @@
+"""Start, stop, several workers on a port, and what a worker must not import."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.errors import WorkerStartError
+from gateway.worker import WorkerSettings, serve
+from tests.fakes.upstream import FakeUpstream
+from tests.gateway.rig import HTTP, Rig, ask, free_port, snapshot
+from tests.polling import until
+from traces.spool import is_orphan, list_segments
+
+HEAVY = {
+    "duckdb",
+    "dspy",
+    "litellm",
+    "apscheduler",
+    "torch",
+    "ctranslate2",
+    "sklearn",
+    "numpy",
+    "openai",
+    "httpx",
+    "traces.store",
+    "control",
+    "distiller",
+    "programs",
+}
+
+
+def _settings(folder: Path, port: int) -> WorkerSettings:
+    return WorkerSettings(
+        host="127.0.0.1",
+        port=port,
+        worker="w1",
+        snapshot=folder / "snapshot.json",
+        last_good=folder / "good.json",
+        overrides=folder / "overrides",
+        acknowledgements=folder / "acks",
+        spool=folder / "spool",
+    )
+
+
+def test_a_worker_stays_light(rig: Rig, upstream: FakeUpstream) -> None:
+    rig.publish(snapshot(upstream.base_url))
+    worker = rig.start(arguments=("--modules",))
+    assert ask(worker).status_code == 200
+    assert HTTP.get(f"{worker.url}/metrics").status_code == 200
+    assert worker.stop() == 0
+    modules = set(worker.log.read_text().split())
+    assert {"gateway.core", "traces.spool"} <= modules
+    assert not modules & HEAVY
+
+
+def test_a_stop_finishes_what_is_open(rig: Rig, upstream: FakeUpstream) -> None:
+    rig.publish(snapshot(upstream.base_url))
+    worker = rig.start()
+    answers: list[httpx.Response] = []
+    fake = {"fake": "delay=1"}
+    asking = threading.Thread(target=lambda: answers.append(ask(worker, metadata=fake)))
+    with httpx.Client(base_url=worker.url) as idle:
+        assert idle.get("/readyz").status_code == 200
+        asking.start()
+        until(lambda: upstream.received, what="the request")
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.stop() == 0
+        asking.join()
+    assert answers[0].status_code == 200
+    trace_id = answers[0].headers["x-limbeck-inference-id"]
+    assert rig.end(trace_id).finish == "stop"
+    assert all(is_orphan(segment.path) for segment in list_segments(rig.spool))
+
+
+def test_a_kill_of_one_of_two_workers_loses_no_new_request(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    rig.publish(snapshot(upstream.base_url))
+    port = free_port()
+    first = rig.start("w1", port=port)
+    second = rig.start("w2", port=port)
+
+    def both_answered() -> bool:
+        ask(first)
+        return {end.worker for end in rig.ends()} == {"w1", "w2"}
+
+    until(both_answered, what="answers of both workers")
+    first.stop(signal.SIGKILL)
+    for _ in range(20):
+        assert ask(second).status_code == 200
+    assert sum(end.worker == "w2" for end in rig.ends()) >= 20
+    again = rig.start("w1", port=port)
+    until(lambda: again.acknowledgement().pid == again.process.pid, what="the new worker")
+
+
+def test_a_port_in_use_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(WorkerStartError, match=rf"127\.0\.0\.1:{port}.*in use"):
+            serve(_settings(tmp_path, port))
+
+
+def test_a_workers_name_in_use_is_told(rig: Rig, upstream: FakeUpstream) -> None:
+    rig.publish(snapshot(upstream.base_url))
+    rig.start("w1")
+    with pytest.raises(WorkerStartError, match="a worker named 'w1' runs already"):
+        serve(_settings(rig.folder, free_port()))
+
+
+def test_a_worker_starts_fast(rig: Rig, upstream: FakeUpstream) -> None:
+    rig.publish(snapshot(upstream.base_url))
+    started = time.monotonic()
+    rig.start()
+    assert time.monotonic() - started < 5.0

@@ -1,0 +1,72 @@
+"""A full spool: what each policy does."""
+
+from __future__ import annotations
+
+from tests.fakes.upstream import FakeUpstream
+from tests.gateway.rig import HTTP, Rig, WorkerProcess, ask, snapshot
+from tests.polling import until
+from traces.record import Gap
+from traces.spool import list_segments
+
+SPOOL_BYTES = 256 * 1024
+BIG = [{"role": "user", "content": "x" * 60_000}]
+
+
+def _fill(worker: WorkerProcess) -> None:
+    def is_full() -> bool:
+        ask(worker, messages=BIG)
+        return worker.metric("limbeck_spool_full") == 1
+
+    until(is_full, what="the full spool")
+
+
+def test_availability_serves_on_and_counts(rig: Rig, upstream: FakeUpstream) -> None:
+    rig.publish(snapshot(upstream.base_url))
+    worker = rig.start(max_spool_bytes=SPOOL_BYTES)
+    _fill(worker)
+    assert ask(worker, messages=BIG).status_code == 200
+    ready = HTTP.get(f"{worker.url}/readyz")
+    assert (ready.status_code, ready.json()) == (200, {"state": "degraded", "spool": "full"})
+    frames = {
+        state: worker.metric(f'limbeck_spool_frames_total{{state="{state}"}}')
+        for state in ("accepted", "written", "dropped")
+    }
+    assert frames["dropped"] >= 2
+    assert frames["accepted"] == frames["written"] + frames["dropped"] == len(upstream.received)
+    assert len(rig.ends()) == frames["written"]
+    for segment in list_segments(rig.spool)[:-1]:
+        segment.path.unlink()
+
+    def recovers() -> bool:
+        ask(worker)
+        return worker.metric("limbeck_spool_full") == 0
+
+    until(recovers, what="room again")
+    gaps = [header for header, _, _ in rig.frames() if isinstance(header, Gap)]
+    dropped = worker.metric('limbeck_spool_frames_total{state="dropped"}')
+    assert sum(sum(gap.dropped.values()) for gap in gaps) == dropped
+    assert HTTP.get(f"{worker.url}/readyz").json()["state"] == "ready"
+
+
+def test_audit_refuses_before_the_upstream_is_asked(rig: Rig, upstream: FakeUpstream) -> None:
+    rig.publish(snapshot(upstream.base_url))
+    worker = rig.start(max_spool_bytes=SPOOL_BYTES, spool_policy="audit")
+    until(lambda: ask(worker, messages=BIG).status_code == 503, what="the full spool")
+    asked = len(upstream.received)
+    answer = ask(worker, messages=BIG)
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "spool_full"
+    assert len(upstream.received) == asked
+    assert ask(worker, store=False).status_code == 200
+    for segment in list_segments(rig.spool)[:-1]:
+        segment.path.unlink()
+    until(lambda: ask(worker).status_code == 200, what="room again")
+
+
+def test_feedback_is_not_taken_when_it_would_be_lost(rig: Rig, upstream: FakeUpstream) -> None:
+    rig.publish(snapshot(upstream.base_url))
+    worker = rig.start(max_spool_bytes=SPOOL_BYTES)
+    _fill(worker)
+    item = {"inference_id": "x", "comment": "y" * 200_000}
+    answer = HTTP.post(f"{worker.url}/v1/feedback", json=item)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "spool_full")

@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from router.errors import EvidenceError
+from router.evidence import Evidence, EvidenceState
+from router.pairs import Coverage, Marks, Outcome, Pair
+from router.policy import DAY_S, GatePolicy, GuardPolicy, Policy
+from tests.router.build import NOW, POLICY, pairs, scores
+
+START = NOW - 3 * DAY_S
+MARKS = Marks(cap_from=START)
+
+
+def evidence(policy: Policy = POLICY, *, k: int = 1, marks: Marks = MARKS) -> Evidence:
+    return Evidence(policy, k=k, marks=marks)
+
+
+def feed(subject: Evidence, source: Iterable[Pair]) -> Evidence:
+    for pair in source:
+        subject.add(pair)
+    return subject
+
+
+def good(n: int, **fields: Any) -> Iterator[Pair]:
+    return pairs(scores(1, student=0.95, teacher=0.92, both=0.9), n, **fields)
+
+
+def test_a_good_student_is_promoted_with_all_numbers() -> None:
+    subject = feed(evidence(), good(1_000))
+    summary = subject.summary(NOW)
+    assert summary.gate.verdict == "promote" and summary.passes
+    assert (summary.n, summary.n_all, summary.seq) == (1_000, 1_000, 1_000)
+    assert summary.threshold == pytest.approx(32.9, abs=0.1)
+    assert summary.log_e >= math.log(summary.threshold)
+    (form,) = summary.forms
+    assert form.p < 0.0304 and form.pairs_needed == 0 and form.tipping_point > 0
+    assert form.time_average is not None and form.mean_difference is not None
+    assert form.time_average < form.mean_difference
+    assert summary.retention_proved is not None and summary.retention_proved >= 0.95
+    assert summary.student_interval is not None and summary.mean_student is not None
+    assert summary.student_interval.low < summary.mean_student < summary.student_interval.high
+    assert summary.control_rejected and summary.control_n == 999
+    assert summary.label_coverage == 1.0 and summary.outcomes == {"scored": 1_000}
+    assert summary.guard.verdict == "clear" and summary.guards == ()
+    assert msgspec.json.decode(msgspec.json.encode(summary), type=type(summary)) == summary
+
+
+def test_a_later_candidate_needs_more() -> None:
+    first = feed(evidence(k=1), good(120)).summary(NOW)
+    tenth = feed(evidence(k=10), good(120)).summary(NOW)
+    assert first.log_e == tenth.log_e
+    assert (first.gate.verdict, tenth.gate.verdict) == ("promote", "collect")
+
+
+def test_volunteered_labels_are_refused() -> None:
+    subject = evidence()
+    before = subject.state()
+    with pytest.raises(EvidenceError, match="volunteered"):
+        feed(subject, good(1, coverage=Coverage.VOLUNTEERED))
+    assert subject.state() == before
+    feed(subject, good(1, coverage=Coverage.AUDIT))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"student": 1.2},
+        {"teacher": math.nan},
+        {"student": None},
+        {"control": -0.5},
+        {"weight": 0.0},
+        {"weight": math.nan},
+        {"ts": math.inf},
+        {"seq": 0},
+    ],
+)
+def test_a_refused_pair_changes_nothing(broken: dict[str, object]) -> None:
+    subject = feed(evidence(), good(20))
+    before = subject.state()
+    pair = Pair(seq=21, ts=NOW, student=1.0, teacher=1.0, control=0.0)
+    with pytest.raises(EvidenceError):
+        subject.add(replace(pair, **broken))
+    assert subject.state() == before
+
+
+def test_a_pair_counts_once() -> None:
+    subject = feed(evidence(), good(20))
+    with pytest.raises(EvidenceError, match="counts once"):
+        feed(subject, good(1, start=20))
+
+
+def test_a_metric_that_cannot_fail_never_promotes() -> None:
+    always_one = pairs(scores(1, student=1.0, teacher=1.0), 6_000, control=1.0, every_s=1.0)
+    subject = feed(evidence(), itertools.islice(always_one, 300))
+    assert subject.summary(NOW).passes
+    verdict = subject.gate(NOW)
+    assert verdict.verdict == "collect"
+    assert "cannot tell a shuffled answer from a real one" in verdict.reason
+    assert feed(subject, always_one).gate(NOW).verdict == "inconclusive"
+
+
+def test_without_a_negative_control_nothing_is_promoted() -> None:
+    subject = feed(evidence(), good(500, control=None))
+    assert subject.gate(NOW).verdict == "collect"
+
+
+def test_failures_and_outages_are_no_scores() -> None:
+    subject = feed(evidence(), good(100))
+    log_e = subject.summary(NOW).log_e
+    subject.exclude(NOW, NOW + 60.0)
+    for seq, outcome in enumerate((Outcome.STUDENT_FAILED, Outcome.TEACHER_FAILED), start=101):
+        subject.add(Pair(seq=seq, ts=NOW, outcome=outcome))
+    subject.add(Pair(seq=103, ts=NOW + 30.0, student=0.0, teacher=1.0))
+    summary = subject.summary(NOW)
+    assert summary.log_e == log_e
+    assert summary.outcomes == {
+        "outage": 1,
+        "scored": 100,
+        "student_failed": 1,
+        "teacher_failed": 1,
+    }
+
+
+def test_long_outages_block_promotion() -> None:
+    subject = feed(evidence(), good(500, every_s=60.0))
+    subject.exclude(START, START + 4_000.0)
+    assert subject.gate(NOW).verdict == "collect"
+    assert "outage windows cover" in subject.gate(NOW).reason
+
+
+@pytest.mark.parametrize("outcome", [Outcome.UNLABELLED, Outcome.NOT_SCORED])
+def test_missing_labels_block_promotion(outcome: Outcome) -> None:
+    subject = feed(evidence(), good(500))
+    for seq in range(501, 541):
+        subject.add(Pair(seq=seq, ts=NOW, outcome=outcome))
+    assert subject.gate(NOW).verdict == "promote"
+    for seq in range(541, 570):
+        subject.add(Pair(seq=seq, ts=NOW, outcome=outcome))
+    assert subject.gate(NOW).verdict == "collect"
+    assert "label coverage 0.879 is below 0.90" in subject.gate(NOW).reason
+
+
+def test_a_cluster_counts_once_in_the_gate() -> None:
+    template = feed(evidence(), good(300, cluster="hello"))
+    assert (template.summary(NOW).n, template.summary(NOW).n_all) == (1, 300)
+    distinct = feed(evidence(), good(300))
+    assert distinct.summary(NOW).n == 300
+
+
+def test_a_student_that_fails_on_a_template_is_not_promoted() -> None:
+    """Counted once, a broken template would vanish; the view over all copies finds it."""
+    subject = evidence()
+    source = scores(2, student=0.95, teacher=0.92, both=0.9)
+    for seq in range(1, 1_001):
+        if seq % 5 < 2:
+            pair = Pair(seq=seq, ts=NOW, student=0.0, teacher=1.0, control=0.0, cluster="t")
+        else:
+            student, teacher = next(source)
+            pair = Pair(seq=seq, ts=NOW, student=student, teacher=teacher, control=0.0)
+        subject.add(pair)
+    summary = subject.summary(NOW)
+    assert summary.passes and summary.gate.verdict == "collect"
+    assert "over all copies" in summary.gate.reason
+
+
+def test_the_recent_mean_must_be_positive() -> None:
+    subject = feed(evidence(), good(1_500, every_s=1.0))
+    for seq in range(1_501, 1_511):
+        subject.add(Pair(seq=seq, ts=NOW + 30 * DAY_S, student=0.9, teacher=1.0, control=0.0))
+    summary = subject.summary(NOW + 30 * DAY_S)
+    assert summary.passes and summary.gate.verdict != "promote"
+    assert "is not above 0" in summary.gate.reason
+    assert "no pair in the last 7 days" in subject.gate(NOW + 90 * DAY_S).reason
+
+
+def test_the_cap_of_pairs_and_its_extension() -> None:
+    policy = Policy(gate=GatePolicy(max_pairs=200))
+    source = pairs(scores(3, student=0.86, teacher=0.92), 300)
+    subject = feed(evidence(policy), itertools.islice(source, 200))
+    assert subject.gate(NOW).verdict == "inconclusive"
+    log_e = subject.summary(NOW).log_e
+    subject.follow(replace(MARKS, extensions=1))
+    assert subject.gate(NOW).verdict == "collect"
+    assert subject.summary(NOW).log_e == log_e
+
+
+def test_the_cap_of_time() -> None:
+    subject = feed(evidence(), good(20))
+    assert subject.gate(START + 13.9 * DAY_S).verdict == "collect"
+    verdict = subject.gate(START + 14 * DAY_S)
+    assert verdict.verdict == "inconclusive" and "after 14 days" in verdict.reason
+
+
+def test_both_bars_must_pass() -> None:
+    policy = Policy(gate=GatePolicy(min_score=0.99))
+    subject = feed(evidence(policy), good(800))
+    ratio, absolute = subject.summary(NOW).forms
+    assert ratio.log_e > math.log(33) > absolute.log_e
+    assert subject.gate(NOW).verdict == "reject"
+
+
+def test_guards_run_from_the_mark_on() -> None:
+    subject = feed(evidence(), good(300))
+    assert subject.guard().reason == "no guard is running yet"
+    marks = replace(MARKS, guard_from=START + 300 * 60.0)
+    subject.follow(marks)
+    late = Pair(seq=301, ts=START + 100.0, student=0.0, teacher=1.0, control=0.0)
+    subject.add(late)  # a request from before the mark
+    assert subject.summary(NOW).guards[0].n == 0
+    worse = pairs(scores(4, student=0.5, teacher=0.92, both=0.48), 200, start=302)
+    feed(subject, worse)
+    assert subject.guard().verdict == "alarm"
+    assert subject.summary(NOW).guards[0].n == 200
+
+
+def test_guards_count_a_repeated_request_once() -> None:
+    marks = replace(MARKS, guard_from=START)
+    subject = evidence(marks=marks)
+    for seq in range(1, 301):
+        subject.add(Pair(seq=seq, ts=START + seq, student=0.0, teacher=1.0, cluster="one client"))
+    assert subject.summary(NOW).guards[0].n == 1
+    assert subject.guard().verdict == "clear"
+
+
+def test_a_return_gate_begins_at_the_warning() -> None:
+    subject = feed(evidence(), good(300))
+    assert not subject.summary(NOW).recovered
+    subject.follow(replace(MARKS, guard_from=START, return_from=START + 300 * 60.0))
+    feed(subject, pairs(scores(9, student=1.0, teacher=0.92), 99, start=301))
+    assert not subject.summary(NOW).recovered
+    feed(subject, pairs(scores(9, student=1.0, teacher=0.92), 101, start=400))
+    assert subject.summary(NOW).recovered
+    subject.follow(replace(MARKS, guard_from=START, warn_from=NOW))
+    assert not subject.summary(NOW).recovered
+
+
+def mixed(n: int, start: int = 1) -> list[Pair]:
+    """Pairs of all kinds: clusters, dropped ones, weights."""
+    source = scores(5, student=0.9, teacher=0.92, both=0.87)
+    result = []
+    for seq in range(start, start + n):
+        student, teacher = next(source)
+        if seq % 17 == 0:
+            result.append(Pair(seq=seq, ts=START + seq * 600.0, outcome=Outcome.UNLABELLED))
+            continue
+        result.append(
+            Pair(
+                seq=seq,
+                ts=START + seq * 600.0,
+                student=student,
+                teacher=teacher,
+                control=float(seq % 5 == 0),
+                weight=1.0 if seq % 3 else 0.5,
+                cluster=f"c{seq % 40}" if seq % 2 else None,
+            )
+        )
+    return result
+
+
+POLICIES = [
+    POLICY,
+    Policy(gate=GatePolicy(min_score=0.8, margin=0.05), guard=GuardPolicy(warn_min_pairs=50)),
+]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("cut", [0, 1, 137, 599])
+def test_save_and_load_mid_stream_is_exact(policy: Policy, cut: int) -> None:
+    marks = replace(MARKS, guard_from=START + 3_000.0, return_from=START + 30_000.0)
+    stream = mixed(600)
+    whole = evidence(policy, marks=marks)
+    whole.exclude(START + 9_000.0, START + 12_000.0)
+    first = evidence(policy, marks=marks)
+    first.exclude(START + 9_000.0, START + 12_000.0)
+    feed(whole, stream)
+    feed(first, stream[:cut])
+    text = msgspec.json.encode(first.state())
+    loaded = Evidence.restore(policy, msgspec.json.decode(text, type=EvidenceState))
+    feed(loaded, stream[cut:])
+    assert loaded.state() == whole.state()
+    assert loaded.summary(NOW) == whole.summary(NOW)
+
+
+def test_a_replay_with_the_newest_marks_gives_the_live_state() -> None:
+    policy = POLICIES[1]
+    stream = mixed(600)
+    at = [START + seq * 600.0 for seq in (200, 400, 450)]
+    live = evidence(policy)
+    for pair in stream:
+        live.add(pair)
+        if pair.seq == 200:
+            live.follow(replace(MARKS, guard_from=at[0]))
+        if pair.seq == 400:
+            live.follow(replace(MARKS, guard_from=at[0], return_from=at[1]))
+        if pair.seq == 450:
+            live.follow(replace(MARKS, guard_from=at[0], warn_from=at[2]))
+    replayed = feed(evidence(policy, marks=live.marks), stream)
+    assert replayed.state() == live.state()
+
+
+def test_a_state_for_other_bars_is_refused() -> None:
+    state = feed(evidence(), good(10)).state()
+    with pytest.raises(EvidenceError, match="another bar needs fresh evidence"):
+        Evidence.restore(Policy(gate=GatePolicy(retention=0.9)), state)

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import msgspec
+import pytest
+
+from router.forms import Form
+from router.guard import (
+    AvailabilityGuard,
+    AvailabilityGuardState,
+    QualityGuard,
+    QualityGuardState,
+    quality_arl,
+)
+from router.policy import DAY_S, GuardPolicy
+from tests.router.build import scores
+
+RATIO = Form("retention", 0.95)
+POLICY = GuardPolicy(warn_min_pairs=200)
+
+
+def test_a_drop_ends_in_an_alarm() -> None:
+    guard = QualityGuard(RATIO, alpha=0.05, policy=POLICY)
+    for s, t in itertools.islice(scores(3, student=0.91, teacher=0.92, both=0.88), 500):
+        guard.add(s, t, 1.0)
+    assert guard.verdict(20_000).verdict == "clear"
+    worse = scores(4, student=0.71, teacher=0.92, both=0.68)
+    took = 0
+    while guard.verdict(20_000).verdict != "alarm":
+        guard.add(*next(worse), 1.0)
+        took += 1
+    assert 40 < took < 300
+    assert "no longer student >= 0.950 x teacher" in guard.verdict(20_000).reason
+
+
+def test_the_warning_bar_is_what_fresh_pairs_have_proved() -> None:
+    guard = QualityGuard(RATIO, alpha=0.05, policy=POLICY)
+    for _ in range(199):
+        guard.add(1.0, 1.0, 1.0)
+    assert [line.guard for line in guard.summaries(2e4)] == ["bar"]
+    for _ in range(200):
+        guard.add(1.0, 1.0, 1.0)
+    bar, warn = guard.summaries(2e4)
+    assert (warn.guard, warn.bar) == ("warn", 0.975)
+    assert warn.n < bar.n  # it sees only pairs that came after its bar was chosen
+
+
+def test_no_warning_without_a_proved_bar() -> None:
+    guard = QualityGuard(RATIO, alpha=0.05, policy=POLICY)
+    source = scores(5, student=0.88, teacher=0.92)
+    for _ in range(600):
+        guard.add(*next(source), 1.0)
+    assert [line.guard for line in guard.summaries(2e4)] == ["bar"]
+
+
+def warned() -> QualityGuard:
+    """A student that was proved to be equal and is now between warning bar and bar."""
+    guard = QualityGuard(RATIO, alpha=0.05, policy=POLICY)
+    for _ in range(400):
+        guard.add(1.0, 1.0, 1.0)
+    for i in range(4_000):
+        guard.add(0.0 if i % 25 == 0 else 1.0, 1.0, 1.0)  # .96 of a bar of .975
+        if guard.verdict(1_000).verdict == "warn":
+            return guard
+    raise AssertionError("no warning")
+
+
+def test_a_warning_comes_before_the_bar_and_can_be_restarted() -> None:
+    guard = warned()
+    assert "0.975 x teacher" in guard.verdict(1_000).reason
+    guard.restart_warning()
+    assert guard.verdict(1_000).verdict == "clear"
+    guard.add(0.0, 1.0, 1.0, warn=False)
+    assert [line.n for line in guard.summaries(1_000) if line.guard == "warn"] == [0]
+
+
+def test_state_is_exact() -> None:
+    guard = warned()
+    state = msgspec.json.decode(msgspec.json.encode(guard.state()), type=QualityGuardState)
+    loaded = QualityGuard.restore(state, alpha=0.05, policy=POLICY)
+    for subject in (guard, loaded):
+        subject.add(0.25, 0.75, 0.5)
+    assert loaded.state() == guard.state()
+
+
+def test_all_bars_together_keep_the_policys_time_to_a_false_alarm() -> None:
+    assert quality_arl(POLICY, 10.0, 1) == 20_000
+    assert quality_arl(POLICY, 10.0, 2) == 40_000
+    assert quality_arl(POLICY, 1_000.0, 1) == 30_000
+
+
+def requests(guard: AvailabilityGuard, n: int, *, start: float = 1.0, **what: bool) -> int | None:
+    """Send until the alarm; how many it took."""
+    for i in range(1, n + 1):
+        guard.add(start + i, **{"failed": False, **what})
+        if guard.verdict().verdict == "alarm":
+            return i
+    return None
+
+
+def test_a_dead_student_is_held_after_seven_requests() -> None:
+    guard = AvailabilityGuard(GuardPolicy())
+    for i in range(1_000):
+        guard.add(1.0 + i, failed=i % 100 == 50)
+    assert requests(guard, 50, start=2_000.0, failed=True) in (7, 8)
+    assert "failed before the first byte" in guard.verdict().reason
+    assert requests(AvailabilityGuard(GuardPolicy()), 50, failed=True) is not None
+
+
+def test_healthy_and_slow_requests() -> None:
+    assert requests(AvailabilityGuard(GuardPolicy()), 3_000) is None
+    slow = AvailabilityGuard(GuardPolicy())
+    took = requests(slow, 100, slow=True)
+    assert took is not None and took < 25
+    assert "slow" in slow.verdict().reason
+
+
+def test_a_return_starts_the_detectors_afresh() -> None:
+    guard = AvailabilityGuard(GuardPolicy())
+    requests(guard, 50, failed=True)
+    guard.follow(100.0)
+    assert (guard.n, guard.failures, guard.verdict().verdict) == (0, 0, "clear")
+    guard.add(99.0, failed=True)
+    assert guard.n == 0
+    guard.follow(100.0)
+    guard.add(101.0, failed=True)
+    guard.follow(100.0)
+    assert guard.n == 1
+
+
+def test_thirty_days_of_requests_raise_the_level() -> None:
+    guard = AvailabilityGuard(GuardPolicy(availability_arl=100.0))
+    for day in range(4):
+        for i in range(200):
+            guard.add(day * DAY_S + 1.0 + i, failed=False)
+    assert guard.arl == pytest.approx(30 * 200)
+
+
+def test_availability_state_is_exact() -> None:
+    guard = AvailabilityGuard(GuardPolicy(), since=5.0)
+    for i in range(300):
+        guard.add(6.0 + i * 1_000, failed=i % 40 == 0, slow=i % 30 == 0)
+    state = msgspec.json.decode(msgspec.json.encode(guard.state()), type=AvailabilityGuardState)
+    loaded = AvailabilityGuard.restore(state, GuardPolicy())
+    for subject in (guard, loaded):
+        subject.add(9e5, failed=True)
+    assert loaded.state() == guard.state() and loaded.arl == guard.arl
+    assert math.isfinite(loaded.arl)

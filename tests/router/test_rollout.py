@@ -1,0 +1,335 @@
+"""Stories of whole rollouts, told through the event log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from router.errors import ChainError, IllegalEvent
+from router.events import Event
+from router.pairs import Marks
+from router.policy import DAY_S, Policy, RolloutPolicy
+from router.rollout import Refusal, apply, fold, step, targets
+from router.stages import HeldReason, Stage
+from router.state import RouteRollouts, weights
+from tests.router.build import (
+    ALARM,
+    HASHES,
+    NOW,
+    POLICY,
+    Log,
+    facts,
+    rollout,
+    route,
+    signal,
+    summary,
+)
+
+AUTO: dict[str, Any] = {"actor": "auto"}
+
+
+def to_r1(student: str = "s1", k: int = 1) -> Log:
+    return raise_to_r1(Log(), student, k)
+
+
+def raise_to_r1(log: Log, student: str, k: int) -> Log:
+    log.send(Event.STUDENT_REGISTERED, student=student, **AUTO)
+    log.send(Event.GATE_PROMOTE, student=student, evidence=summary(k=k), **AUTO)
+    log.send(Event.APPROVE, student=student, evidence=summary(k=k))
+    return log
+
+
+def climb(log: Log, student: str = "s1", k: int = 1, steps: int = 4, ts: float = NOW) -> None:
+    for i in range(steps):
+        at = ts + (i + 1) * 30 * DAY_S
+        log.send(Event.ADVANCE, student=student, ts=at, evidence=summary(k=k), **AUTO)
+
+
+def stage(log: Log, student: str = "s1") -> Stage:
+    subject = log.route.get(student)
+    assert subject is not None
+    return subject.stage
+
+
+def test_the_way_to_full_traffic() -> None:
+    log = to_r1()
+    climb(log)
+    subject = log.route.get("s1")
+    assert subject is not None and subject.stage is Stage.LIVE and subject.weight == 1.0
+    assert [(e.stage_to, e.weight_to) for e in log.events] == [
+        (Stage.SHADOW, 0.0),
+        (Stage.READY, 0.0),
+        (Stage.R1, 0.01),
+        (Stage.R5, 0.05),
+        (Stage.R25, 0.25),
+        (Stage.R50, 0.5),
+        (Stage.LIVE, 1.0),
+    ]
+    assert subject.marks == Marks(cap_from=NOW, guard_from=NOW)
+    assert log.events[2].report == "report-1" and log.events[2].actor == "ann"
+
+
+def test_a_hold_returns_to_its_stage_and_not_above() -> None:
+    log = to_r1()
+    climb(log, steps=1)
+    log.send(Event.PAUSE)
+    log.send(Event.WARN, evidence=summary(guard="warn"), ts=NOW + 5.0, **AUTO)
+    held = log.route.get("s1")
+    assert held is not None and held.weight == 0.05
+    assert held.reasons == (HeldReason.PAUSE, HeldReason.WARN)
+    assert held.marks.return_from == NOW + 5.0
+    log.send(Event.RECOVERED, evidence=summary(recovered=True), ts=NOW + 9.0, **AUTO)
+    held = log.route.get("s1")
+    assert held is not None and held.reasons == (HeldReason.PAUSE,)
+    assert (held.marks.warn_from, held.marks.return_from) == (NOW + 9.0, None)
+    log.send(Event.RESUME, ts=NOW + 10.0)
+    back = log.route.get("s1")
+    assert back is not None and (back.stage, back.entered) == (Stage.R5, NOW + 10.0)
+
+
+def test_an_availability_fault_holds_at_zero_and_keeps_the_evidence() -> None:
+    log = to_r1()
+    before = log.route.get("s1")
+    log.send(Event.AVAILABILITY_ALARM, facts=facts(availability=ALARM), ts=NOW + 60.0, **AUTO)
+    held = log.route.get("s1")
+    assert before is not None and held is not None
+    assert (held.stage, held.weight) == (Stage.HELD, 0.0)
+    assert (held.k, held.marks, held.hashes) == (before.k, before.marks, before.hashes)
+    log.send(Event.HEALTHY, facts=facts(healthy_since=NOW + 60.0), ts=NOW + 120.0, **AUTO)
+    back = log.route.get("s1")
+    assert back is not None and (back.stage, back.weight, back.k) == (Stage.R1, 0.01, 1)
+    assert back.availability_from == NOW + 120.0 and back.unhealthy_since is None
+
+
+def test_freeze_and_pause_do_not_stop_a_healthy_return() -> None:
+    log = to_r1()
+    frozen = facts(freeze="holidays")
+    log.send(Event.FREEZE_START, facts=frozen, **AUTO)
+    log.send(Event.PAUSE)
+    log.send(Event.AVAILABILITY_ALARM, facts=facts(unreachable="refused"), **AUTO)
+    assert log.route.get("s1").weight == 0.0  # type: ignore[union-attr]
+    log.send(Event.HEALTHY, facts=frozen, ts=NOW + 60.0, **AUTO)
+    held = log.route.get("s1")
+    assert held is not None and held.stage is Stage.HELD and held.weight == 0.01
+    assert held.reasons == (HeldReason.FREEZE, HeldReason.PAUSE)
+
+
+def test_flapping_ends_in_rolled_back_and_the_dwell_grows() -> None:
+    log = to_r1()
+    ts = NOW
+    for dwell in (60.0, 300.0, 900.0, 3_600.0):
+        ill = facts(availability=ALARM)
+        assert log.send(Event.AVAILABILITY_ALARM, facts=ill, ts=ts, **AUTO).stage is Stage.HELD  # type: ignore[union-attr]
+        well = facts(healthy_since=ts)
+        early = signal(Event.HEALTHY, facts=well, ts=ts + dwell - 1.0, **AUTO)
+        assert isinstance(step(log.route, early, POLICY), Refusal)
+        ts += dwell
+        log.send(Event.HEALTHY, facts=well, ts=ts, **AUTO)
+    log.send(Event.AVAILABILITY_ALARM, facts=facts(availability=ALARM), ts=ts, **AUTO)
+    assert stage(log) is Stage.ROLLED_BACK
+
+
+def test_holds_outside_day_and_requests_do_not_count() -> None:
+    log = to_r1()
+    for i in range(8):
+        ts = NOW + i * 2 * DAY_S
+        ill = facts(availability=ALARM, sent=5_000 + i * 20_000)
+        log.send(Event.AVAILABILITY_ALARM, facts=ill, ts=ts, **AUTO)
+        log.send(Event.HEALTHY, facts=facts(healthy_since=ts), ts=ts + 3_600.0, **AUTO)
+    assert stage(log) is Stage.R1
+
+
+def test_a_changed_teacher_begins_the_evidence_afresh_at_the_same_weight() -> None:
+    log = to_r1()
+    climb(log)
+    other = replace(HASHES, teacher="t2")
+    log.send(Event.CHANGED, facts=facts(hashes=other), ts=NOW + 200 * DAY_S, **AUTO)
+    held = log.route.get("s1")
+    assert held is not None
+    assert (held.stage, held.weight, held.k, log.route.k) == (Stage.HELD, 1.0, 2, 2)
+    assert held.marks.guard_from == held.marks.cap_from == NOW + 200 * DAY_S
+    assert held.hashes.teacher == "t2"
+    log.send(Event.GATE_PROMOTE, evidence=summary(k=2), facts=facts(hashes=other), **AUTO)
+    assert stage(log) is Stage.LIVE
+
+
+def test_ready_goes_back_when_the_metric_changed_or_nobody_approved() -> None:
+    log = Log()
+    log.send(Event.STUDENT_REGISTERED, **AUTO)
+    log.send(Event.GATE_PROMOTE, **AUTO)
+    log.send(Event.EXPIRE, ts=NOW + 7 * DAY_S, **AUTO)
+    expired = log.route.get("s1")
+    assert expired is not None and (expired.stage, expired.k) == (Stage.SHADOW, 1)
+    assert expired.marks == Marks(cap_from=NOW)
+    log.send(Event.GATE_PROMOTE, ts=NOW + 7 * DAY_S, **AUTO)
+    log.send(Event.CHANGED, facts=facts(hashes=replace(HASHES, metric="m2")), **AUTO)
+    changed = log.route.get("s1")
+    assert changed is not None and (changed.stage, changed.k) == (Stage.SHADOW, 2)
+
+
+def test_evidence_of_an_earlier_candidate_moves_nothing() -> None:
+    log = Log()
+    log.send(Event.STUDENT_REGISTERED, student="s0", **AUTO)
+    log.send(Event.STUDENT_REGISTERED, **AUTO)
+    outcome = step(log.route, signal(Event.GATE_PROMOTE, evidence=summary(k=1), **AUTO), POLICY)
+    assert isinstance(outcome, Refusal) and "candidate 1, this is 2" in outcome.reason
+
+
+def test_champion_and_challenger() -> None:
+    log = to_r1("s1")
+    climb(log, "s1")
+    raise_to_r1(log, "s2", k=2)
+    assert log.route.champion.student == "s1"  # type: ignore[union-attr]
+    assert log.route.challenger.student == "s2"  # type: ignore[union-attr]
+    assert [(w.student, w.weight) for w in weights(log.route, POLICY.rollout)] == [
+        ("s2", 0.01),
+        ("s1", 1.0),
+    ]
+    climb(log, "s2", k=2, ts=NOW + 300 * DAY_S)
+    assert [w.student for w in weights(log.route, POLICY.rollout)] == ["s2", "s1"]
+    log.send(Event.SUPERSEDED, student="s1", **AUTO)
+    assert [(w.student, w.weight) for w in weights(log.route, POLICY.rollout)] == [("s2", 1.0)]
+    with pytest.raises(AssertionError, match="no newer student"):
+        log.send(Event.SUPERSEDED, student="s2", **AUTO)
+
+
+def test_a_bad_challenger_leaves_the_champion_alone() -> None:
+    log = to_r1("s1")
+    climb(log, "s1")
+    raise_to_r1(log, "s2", k=2)
+    log.send(Event.QUALITY_ALARM, student="s2", evidence=summary(k=2, guard="alarm"), **AUTO)
+    assert stage(log, "s2") is Stage.ROLLED_BACK
+    assert [(w.student, w.weight) for w in weights(log.route, POLICY.rollout)] == [("s1", 1.0)]
+
+
+def everywhere(log: Log, event: Event, **fields: object) -> None:
+    for student in targets(log.route, event):
+        log.send(event, student=student, **fields)
+
+
+def test_rollback_takes_back_every_student_of_the_route() -> None:
+    log = to_r1("s1")
+    climb(log, "s1")
+    raise_to_r1(log, "s2", k=2)
+    log.send(Event.STUDENT_REGISTERED, student="s3", **AUTO)
+    log.send(Event.GATE_PROMOTE, student="s3", evidence=summary(k=3), **AUTO)
+    log.send(Event.STUDENT_REGISTERED, student="s4", **AUTO)
+    everywhere(log, Event.ROLLBACK)
+    stages = [r.stage for r in log.route.rollouts]
+    assert stages == [Stage.ROLLED_BACK] * 3 + [Stage.SHADOW]
+    n = len(log.events)
+    everywhere(log, Event.ROLLBACK)  # nothing serves: no change, but logged
+    assert len(log.events) == n + 1
+    assert (log.events[-1].student, log.events[-1].changed) == ("", False)
+
+
+def test_a_rolled_back_student_cools_down_and_starts_again_as_a_new_candidate() -> None:
+    log = to_r1()
+    log.send(Event.ROLLBACK, ts=NOW)
+    early = step(log.route, signal(Event.RETRY, ts=NOW + 3_600.0), POLICY)
+    assert isinstance(early, Refusal) and "cool-down: retry in 23 h" in early.reason
+    log.send(Event.RETRY, ts=NOW + DAY_S)
+    subject = log.route.get("s1")
+    assert subject is not None and (subject.stage, subject.k) == (Stage.SHADOW, 2)
+    assert log.send(Event.RETRY, ts=NOW + DAY_S) == subject  # repeated: nothing
+
+
+def test_kill_and_unkill() -> None:
+    log = to_r1("s1")
+    climb(log, "s1")
+    everywhere(log, Event.KILL)
+    killed = log.route
+    assert killed.killed and stage(log) is Stage.KILLED
+    assert weights(log.route, POLICY.rollout) == ()
+    everywhere(log, Event.KILL)
+    silent = step(log.route, signal(Event.UNKILL, student="", reason=""), POLICY)
+    assert isinstance(silent, Refusal) and "say why" in silent.reason
+    alone = step(log.route, signal(Event.UNKILL), POLICY)
+    assert isinstance(alone, Refusal) and "is killed" in alone.reason
+    everywhere(log, Event.UNKILL)
+    held = log.route.get("s1")
+    assert held is not None and not log.route.killed
+    assert (held.stage, held.weight, held.held) == (Stage.HELD, 0.0, Stage.R1)
+    log.send(Event.RESUME)
+    assert stage(log) is Stage.R1
+
+
+def test_two_unkilled_students_do_not_both_return_to_the_ramp() -> None:
+    log = to_r1("s1")
+    climb(log, "s1")
+    raise_to_r1(log, "s2", k=2)
+    everywhere(log, Event.KILL)
+    everywhere(log, Event.UNKILL)
+    log.send(Event.RESUME, student="s2")
+    other = step(log.route, signal(Event.RESUME, student="s1"), POLICY)
+    assert isinstance(other, Refusal) and "one challenger" in other.reason
+
+
+def test_an_undecided_student_is_extended_with_the_same_evidence() -> None:
+    log = Log()
+    log.send(Event.STUDENT_REGISTERED, **AUTO)
+    log.send(Event.GATE_INCONCLUSIVE, evidence=summary(gate="inconclusive"), **AUTO)
+    log.send(Event.EXTEND, ts=NOW + 50.0)
+    subject = log.route.get("s1")
+    assert subject is not None and (subject.stage, subject.k) == (Stage.SHADOW, 1)
+    assert subject.marks == Marks(cap_from=NOW + 50.0, extensions=1)
+
+
+def test_a_replay_mismatch_holds_at_zero_until_a_person_resumes() -> None:
+    log = to_r1()
+    log.send(Event.REPLAY_MISMATCH, **AUTO)
+    assert log.route.get("s1").weight == 0.0  # type: ignore[union-attr]
+    log.send(Event.RESUME)
+    assert stage(log) is Stage.R1
+
+
+def test_leases_and_switches_of_the_snapshot() -> None:
+    live = route(rollout(Stage.LIVE), replace(rollout(Stage.R5), student="s2", k=2))
+    policy = POLICY.rollout
+    assert [w.lease_s for w in weights(live, policy)] == [60.0, 600.0]
+    dry = replace(policy, dry_run=True)
+    assert {w.weight for w in weights(live, dry)} == {0.0}
+    assert {w.weight for w in weights(replace(live, killed=True), policy)} == {0.0}
+
+
+def test_commands_for_unknown_students_are_refused_events_raise() -> None:
+    empty = RouteRollouts(route="triage")
+    outcome = step(empty, signal(Event.ROLLBACK, student="s9"), POLICY)
+    assert isinstance(outcome, Refusal) and "no student 's9'" in outcome.reason
+    with pytest.raises(IllegalEvent, match="no student"):
+        step(empty, signal(Event.WARN, student="s9", **AUTO), POLICY)
+    gone = step(empty, signal(Event.STUDENT_REGISTERED, facts=facts(lost="no folder")), POLICY)
+    assert isinstance(gone, Refusal) and "no folder" in gone.reason
+    with pytest.raises(IllegalEvent, match="name the student"):
+        step(empty, signal(Event.PAUSE, student=""), POLICY)
+    with pytest.raises(IllegalEvent, match="whole route"):
+        targets(empty, Event.PAUSE)
+
+
+def test_a_fold_refuses_what_the_table_could_not_have_written() -> None:
+    log = to_r1()
+    event = log.events[-1]
+    before = fold("triage", log.events[:-1])
+    for wrong in (
+        {"stage_from": Stage.SHADOW},
+        {"stage_to": Stage.LIVE},
+        {"weight_to": 0.5},
+        {"k": 7},
+        {"route": "other"},
+        {"student": "s9"},
+        {"student": "s9", "stage_from": None},
+        {"event": Event.WARN},
+    ):
+        with pytest.raises(ChainError, match="event 3"):
+            apply(before, replace(event, **wrong))
+    assert apply(before, event) == log.route
+    assert fold("another", log.events) == RouteRollouts(route="another")
+
+
+def test_the_policy_of_today_does_not_change_the_past() -> None:
+    log = Log(Policy(rollout=RolloutPolicy(dry_run=True)))
+    raise_to_r1(log, "s1", 1)
+    assert log.route.get("s1").dry  # type: ignore[union-attr]
+    assert fold("triage", log.events) == log.route

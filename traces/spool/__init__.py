@@ -1,0 +1,37 @@
+"""The spool: append-only segment files that workers and hosts fill, and the collector empties.
+
+Standard library and `traces.record` only. Local disk only: `flock` over a network is not reliable.
+See docs/explanation/traces.md and docs/decisions/0002-spool-and-duckdb.md.
+"""
+
+from __future__ import annotations
+
+from traces.spool.frames import Frames, frame_follows, read_frames
+from traces.spool.recorder import Recorder
+from traces.spool.segments import (
+    Segment,
+    SpoolUsage,
+    is_orphan,
+    list_segments,
+    quarantine,
+    remove_leftovers,
+    usage,
+)
+from traces.spool.writer import SEGMENT_BYTES, SpoolFull, SpoolWriter
+
+__all__ = [
+    "SEGMENT_BYTES",
+    "Frames",
+    "Recorder",
+    "Segment",
+    "SpoolFull",
+    "SpoolUsage",
+    "SpoolWriter",
+    "frame_follows",
+    "is_orphan",
+    "list_segments",
+    "quarantine",
+    "read_frames",
+    "remove_leftovers",
+    "usage",
+]

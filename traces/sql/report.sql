@@ -1,0 +1,73 @@
+-- name: report_traffic
+-- Who served a route since a time: volume, failures, latency and known cost.
+SELECT served_by, count(*)::BIGINT AS n, count(*) FILTER (status >= 400)::BIGINT AS failed,
+       count(*) FILTER (fallback IS NOT NULL)::BIGINT AS fallbacks,
+       quantile_cont(latency_ms, 0.5) AS p50_ms, quantile_cont(latency_ms, 0.95) AS p95_ms,
+       quantile_cont(latency_ms, 0.99) AS p99_ms,
+       avg(cost_usd) AS mean_cost_usd, count(cost_usd)::BIGINT AS n_cost,
+       sum(cost_usd) AS cost_usd, avg(tokens_in) AS tokens_in, avg(tokens_out) AS tokens_out
+FROM traces
+WHERE route = $route AND state = 'done' AND epoch(ts) >= $since AND student IS NOT DISTINCT FROM
+      CASE WHEN served_by = 'student' THEN $student ELSE student END
+GROUP BY served_by ORDER BY served_by;
+
+-- name: report_shares
+-- Requests of a route over time, by who answered, in slices of some seconds.
+SELECT (floor(epoch(ts) / $slice_s) * $slice_s)::DOUBLE AS at, count(*)::BIGINT AS n,
+       count(*) FILTER (served_by = 'student')::BIGINT AS by_student,
+       count(*) FILTER (status >= 400)::BIGINT AS failed
+FROM traces WHERE route = $route AND state = 'done'
+GROUP BY 1 ORDER BY 1;
+
+-- name: report_span
+-- The first and the last finished request of a route.
+SELECT epoch(min(ts)) AS first, epoch(max(ts)) AS last, count(*)::BIGINT AS n
+FROM traces WHERE route = $route AND state = 'done';
+
+-- name: report_pairs
+-- The consumed pairs of a candidate in request order.
+SELECT seq, epoch(ts) AS ts, kind, outcome, teacher_score, student_score, control_score,
+       pair_weight, coverage, cluster
+FROM pairs WHERE route = $route AND student = $student AND k = $k AND seq IS NOT NULL ORDER BY seq;
+
+-- name: report_outcomes
+-- What became of the sampled requests of a candidate.
+SELECT kind, outcome, count(*)::BIGINT AS n, sum(cost_usd) AS cost_usd
+FROM pairs WHERE route = $route AND student = $student AND k = $k GROUP BY ALL ORDER BY kind, n DESC;
+
+-- name: report_disagreements
+-- Pairs in which the two sides got different scores, the worst for the student first.
+SELECT p.trace_id::VARCHAR AS trace_id, t.text, p.teacher_answer, p.student_answer,
+       p.teacher_score, p.student_score
+FROM pairs p JOIN traces t ON t.trace_id = p.trace_id
+WHERE p.route = $route AND p.student = $student AND p.k = $k AND p.outcome = 'scored'
+  AND p.student_score <> p.teacher_score
+ORDER BY p.student_score - p.teacher_score, p.ts LIMIT $most;
+
+-- name: report_student
+-- A student with its lineage.
+SELECT s.student, epoch(s.ts) AS ts, s.trainer, s.program_version, s.metric_hash, s.dataset_id,
+       s.job_id, s.artefact_sha256, epoch(s.cutoff) AS cutoff, s.manifest::VARCHAR AS manifest,
+       d.sha256 AS dataset_sha256, d.counts::VARCHAR AS counts
+FROM students s LEFT JOIN datasets d ON d.dataset_id = s.dataset_id
+WHERE s.route = $route AND s.student = $student;
+
+-- name: report_exams
+-- The exams that belong to a dataset: each candidate beside the teacher.
+SELECT candidate, kind, n, score, low, high, smallest_gap, detail::VARCHAR AS detail
+FROM exams WHERE route = $route AND dataset_id = $dataset_id ORDER BY candidate;
+
+-- name: report_events
+-- The transitions of a route.
+SELECT seq, epoch(ts) AS ts, student, event, stage_from, stage_to, actor, reason, hash
+FROM rollout_events WHERE route = $route ORDER BY seq;
+
+-- name: report_costs
+-- What evidence and training cost.
+SELECT kind, sum(usd) AS usd, count(*)::BIGINT AS n FROM costs
+WHERE route = $route GROUP BY kind ORDER BY kind;
+
+-- name: save_report
+-- Keep a report: an approval names its hash.
+INSERT INTO reports SELECT $report, make_timestamp(($now * 1000000)::BIGINT), $route, $student, $body::JSON
+WHERE NOT EXISTS (SELECT 1 FROM reports WHERE report = $report);

@@ -1,0 +1,106 @@
+-- name: route_counts
+-- What each route has recorded.
+SELECT t.route AS route, count(*) AS traces,
+       count(*) FILTER (WHERE t.served_by = 'student') AS student_served,
+       count(*) FILTER (WHERE t.fallback IS NOT NULL) AS fallbacks,
+       count(*) FILTER (WHERE t.status >= 500) AS failed,
+       coalesce(sum(t.cost_usd), 0)::DOUBLE AS cost_usd,
+       count(*) FILTER (WHERE t.state = 'done' AND t.cost_usd IS NULL) AS cost_unknown
+FROM traces t WHERE t.route <> '' GROUP BY t.route;
+
+-- name: route_labels
+-- Requests of each route with a gold label or a confirmation, of any coverage.
+SELECT t.route AS route, count(DISTINCT f.trace_id) AS labelled
+FROM feedback f JOIN traces t ON t.trace_id = f.trace_id
+WHERE f.gold IS NOT NULL OR f.confirmed IS NOT NULL GROUP BY t.route;
+
+-- name: route_scores
+-- Scored answers of a route under one metric: the newest score of each answer.
+SELECT count(*) FILTER (WHERE score IS NOT NULL) AS scored,
+       count(*) FILTER (WHERE score >= $pass_score) AS passing,
+       count(*) FILTER (WHERE score IS NULL) AS not_scored,
+       avg(score)::DOUBLE AS mean
+FROM (SELECT score, not_scored FROM scores WHERE route = $route AND side = 'served' AND metric_hash = $metric_hash
+      QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY ts DESC) = 1);
+
+-- name: usable_rows
+-- Teacher-served answers that pass, or whose right output is known: what a training job could use.
+SELECT count(*) AS n FROM traces t
+LEFT JOIN (SELECT trace_id, score FROM scores WHERE route = $route AND side = 'served' AND metric_hash = $metric_hash
+           QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY ts DESC) = 1) s ON s.trace_id = t.trace_id
+WHERE t.route = $route AND t.state = 'done' AND t.status = 200 AND t.served_by = 'teacher'
+  AND t.program_version = $program_version AND t.bucket BETWEEN 30 AND 99
+  AND t.ts <= make_timestamp($before_us::BIGINT)
+  AND (s.score >= $pass_score
+       OR EXISTS (SELECT 1 FROM feedback f WHERE f.trace_id = t.trace_id AND f.gold IS NOT NULL));
+
+-- name: pair_outcomes
+-- How the pairs of a candidate ended, by kind.
+SELECT kind, outcome, count(*) AS n, count(seq) AS consumed FROM pairs
+WHERE route = $route AND student = $student AND k = $k GROUP BY kind, outcome ORDER BY kind, outcome;
+
+-- name: recent_traces
+-- The newest requests, for people to look at.
+SELECT trace_id::VARCHAR AS trace_id, epoch(ts) AS ts, route, model, state, served_by, student, stage, reason, fallback,
+       status, latency_ms, tokens_in, tokens_out, cost_usd, audit, conversation_id, text, answer
+FROM traces
+WHERE ($route IS NULL OR route = $route) AND ($served_by IS NULL OR served_by = $served_by)
+  AND ($trace_id IS NULL OR trace_id = $trace_id::UUID)
+ORDER BY ts DESC, trace_id DESC LIMIT $at_most;
+
+-- name: served_since
+-- Requests that a student answered since a moment.
+SELECT count(*) AS n FROM traces
+WHERE route = $route AND student = $student AND served_by = 'student' AND state = 'done' AND status = 200
+  AND ts >= make_timestamp($since_us::BIGINT);
+
+-- name: teacher_p95
+-- The teacher's latency over its newest answers, milliseconds.
+SELECT quantile_cont(latency_ms, 0.95)::DOUBLE AS ms, count(*) AS n FROM (
+    SELECT latency_ms FROM traces
+    WHERE route = $route AND served_by = 'teacher' AND fallback IS NULL AND state = 'done' AND status = 200
+    ORDER BY ts DESC LIMIT 1000);
+
+-- name: sent_to_student
+-- Every request of a span that was sent to a student, in order of time: served, fallen back, or replayed.
+SELECT epoch_us(ts) AS ts_us, fallback IS NOT NULL AS failed, coalesce(student_ms, latency_ms)::DOUBLE AS ms
+FROM traces
+WHERE route = $route AND ((served_by = 'student' AND student = $student) OR fallback_student = $student)
+  AND state = 'done' AND fallback IS DISTINCT FROM 'stale'
+  AND ts > make_timestamp($after_us::BIGINT) AND ts <= make_timestamp($through_us::BIGINT)
+UNION ALL
+SELECT epoch_us(c.ts) AS ts_us, p.outcome = 'student_failed' AS failed, p.student_ms AS ms
+FROM costs c JOIN pairs p ON c.ref = p.student || '/' || p.k || '/' || p.trace_id
+WHERE p.route = $route AND p.student = $student AND p.kind = 'shadow' AND c.route = $route AND c.kind = 'shadow'
+  AND p.student_status IS DISTINCT FROM 412
+  AND c.ts > make_timestamp($after_us::BIGINT) AND c.ts <= make_timestamp($through_us::BIGINT)
+ORDER BY ts_us;
+
+-- name: teacher_runs
+-- Whether each teacher-served request of a span was answered, in request order.
+SELECT epoch_us(ts) AS ts_us, (status >= 500 OR status = 429 OR finish IN ('upstream_lost', 'upstream_timeout')) AS failed
+FROM traces
+WHERE route = $route AND served_by = 'teacher' AND state = 'done'
+  AND ts > make_timestamp($after_us::BIGINT) AND ts <= make_timestamp($through_us::BIGINT)
+ORDER BY ts, trace_id;
+
+-- name: oldest_open
+-- Start of the oldest request that is still open.
+SELECT epoch(min(ts)) AS ts FROM traces WHERE state = 'open';
+
+-- name: forget_feedback_sources
+-- The declared sources of all routes go; the configuration in force brings them back.
+DELETE FROM feedback_sources;
+
+-- name: insert_feedback_source
+-- One declared source of feedback.
+INSERT INTO feedback_sources VALUES ($route, $source, $coverage);
+
+-- name: latest_program_version
+-- The program version seen last on a route.
+SELECT program_version, body::VARCHAR AS body FROM program_versions
+WHERE route = $route ORDER BY first_seen DESC LIMIT 1;
+
+-- name: insert_program_version
+-- A program version is seen for the first time.
+INSERT INTO program_versions VALUES ($route, $program_version, make_timestamp($ts_us::BIGINT), $body::JSON);
