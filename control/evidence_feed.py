@@ -62,6 +62,10 @@ class _Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     state: str
 
+    @property
+    def decoded(self) -> EvidenceState:
+        return msgspec.json.decode(self.state, type=EvidenceState)
+
 
 class EvidenceFeed:
     """The evidence of one candidate, kept up with its pairs."""
@@ -73,9 +77,13 @@ class EvidenceFeed:
         last = store.one("last_consumed", _Last, **key.params)
         self._ts_us = last.ts_us if last else 0
         self._seq = last.seq if last else 0
-        self.evidence = replay(store, key, policy, marks)
+        stored = store.one("evidence_checkpoint", _Checkpoint, **key.params)
+        # Under the marks that the stored state was made under: events may have come since.
+        then = stored.decoded.marks if stored else marks
+        self.evidence = replay(store, key, policy, then)
         #: why the computed evidence is not the stored one; None: it is
-        self.mismatch = self._compare(policy)
+        self.mismatch = self._compare(stored)
+        self.evidence.follow(marks)
 
     def follow(self, marks: Marks) -> None:
         """Begin, restart or end guards as the rollout says."""
@@ -158,19 +166,32 @@ class EvidenceFeed:
             state=msgspec.json.encode(self.evidence.state()).decode(),
         )
 
-    def _compare(self, policy: Policy) -> str | None:
-        stored = self._store.one("evidence_checkpoint", _Checkpoint, **self._key.params)
+    def _compare(self, stored: _Checkpoint | None) -> str | None:
         if stored is None:
             return None if self._seq == 0 else f"{self._seq} consumed pairs have no stored state"
         if stored.seq != self._seq:
             return f"the stored state ends with pair {stored.seq}, the pairs with {self._seq}"
-        state = msgspec.json.decode(stored.state, type=EvidenceState)
+        state = stored.decoded
         for start, end in state.outages.windows:
             self.evidence.exclude(start, end)
-        place = difference(
-            msgspec.to_builtins(state.forms), msgspec.to_builtins(self.evidence.state().forms)
-        )
+        place = difference(_wealths(state), _wealths(self.evidence.state()))
         return None if place is None else f"replayed and stored evidence differ in {place}"
+
+
+def _wealths(state: EvidenceState) -> dict[str, Any]:
+    """The logarithms that decide, by bar: of another bar there is nothing to compare."""
+    return {
+        f"{form.gate.form.kind} {form.gate.form.bar}": msgspec.to_builtins(
+            {
+                "good": form.gate.good,
+                "bad": form.gate.bad,
+                "all_copies": form.futility_all,
+                "control": form.control,
+                "guard": form.guard.bar if form.guard else None,
+            }
+        )
+        for form in state.forms
+    }
 
 
 def replay(store: Store, key: CandidateKey, policy: Policy, marks: Marks) -> Evidence:
@@ -209,8 +230,9 @@ def add(evidence: Evidence, row: StoredPair) -> None:
 
 def difference(left: Any, right: Any, place: str = "state") -> str | None:
     """Where two states (JSON values) differ by more than rounding; None: nowhere."""
-    if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
-        pairs = [(left[name], right[name], f"{place}.{name}") for name in left]
+    if isinstance(left, dict) and isinstance(right, dict):
+        common = [name for name in left if name in right]
+        pairs = [(left[name], right[name], f"{place}.{name}") for name in common]
     elif isinstance(left, list | tuple) and isinstance(right, list | tuple):
         if len(left) != len(right):
             return place

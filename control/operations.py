@@ -110,6 +110,7 @@ class Operations:
     def approve(self, route: str, *, report: str, actor: str, reason: str) -> Ordered:
         """Consent to one report. Raises `StaleReport` for another one than the current."""
         config = self._route(route)
+        self._trust_log()
         with self._rollouts.lock:
             state = self._rollouts.of(route)
             current = {r.student: self._reports.current(route, r) for r in state.rollouts}
@@ -145,6 +146,7 @@ class Operations:
         config = self._route(route)
         if order in (ROLLBACK, KILL):
             return self._override(config, order, actor, reason)
+        self._trust_log()
         with self._rollouts.lock:
             if order == "unkill":
                 return self._unkill(config, actor, reason)
@@ -159,7 +161,7 @@ class Operations:
         """The override first: it acts whatever else control is doing."""
         route = config.name
         before = self._rollouts.of(route)
-        override = self._overrides.write(route, order, actor=actor, reason=reason)
+        override = self._overrides.write(route, order, actor=actor, reason=reason, now=time.time())
         self._reconciler.fold_overrides()
         timed = self._wait(route, override.time)
         after = self._rollouts.of(route)
@@ -248,6 +250,11 @@ class Operations:
                 facts=self._reconciler.facts(config, rollout),
             )
         return self._rollouts.signal(config.name, signal, config.policy)
+
+    def _trust_log(self) -> None:
+        problem = self._rollouts.log.problem
+        if problem is not None:
+            raise Refused(problem)
 
     def _route(self, name: str) -> RouteConfig:
         route = self._config.routes.get(name)

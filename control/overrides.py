@@ -51,15 +51,15 @@ class Overrides:
         self._timed: set[str] = set()
         self._last: dict[str, RollbackStatus] = {}
 
-    def write(self, route: str, action: str, *, actor: str, reason: str) -> Override:
-        """Put an override in force, now, whatever else control is doing."""
+    def write(self, route: str, action: str, *, actor: str, reason: str, now: float) -> Override:
+        """Put an override in force at once, whatever else control is doing."""
         override, _ = write_override(
             self._layout.overrides,
             route=route,
             action=action,
             actor=actor,
             reason=reason,
-            now=time.time(),
+            now=now,
         )
         self._time(override)
         return override

@@ -164,10 +164,10 @@ class Reconciler:
         if decision.transition is None:
             return
         if decision.transition.event.event is Event.QUALITY_ALARM:
-            self._send_back(route, rollout, decision.reason)
+            self._send_back(route, rollout, decision.reason, now)
         _told(self._rollouts.take(decision.transition))
 
-    def _send_back(self, route: RouteConfig, rollout: Rollout, reason: str) -> None:
+    def _send_back(self, route: RouteConfig, rollout: Rollout, reason: str, now: float) -> None:
         """Let an alarm act at once, as a person's rollback would.
 
         Only where nobody else serves: an override is about the whole route.
@@ -175,7 +175,7 @@ class Reconciler:
         serving = [r for r in self._rollouts.of(route.name).serving if r.weight > 0]
         if [r.student for r in serving] != [rollout.student]:
             return
-        override = self._overrides.write(route.name, ROLLBACK, actor=GUARD, reason=reason)
+        override = self._overrides.write(route.name, ROLLBACK, actor=GUARD, reason=reason, now=now)
         _log.warning("route %s: %s; override %s", route.name, reason, override.id)
 
     def _check_replay(self, route: RouteConfig, rollout: Rollout) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 #: failures in a row that open a breaker
@@ -59,6 +60,12 @@ class Breakers:
         breaker.next_probe = now + PROBE_S
         self._count()
         return True
+
+    def keep(self, students: Collection[tuple[str, str]]) -> None:
+        """Forget all but these (route, student): the others are gone from the snapshot."""
+        for gone in self._breakers.keys() - set(students):
+            del self._breakers[gone]
+        self._count()
 
     def open_since(self) -> dict[str, float]:
         """Return the open breakers, ``ROUTE/STUDENT`` -> since (Unix seconds)."""

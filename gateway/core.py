@@ -30,6 +30,8 @@ from gateway.wheel import Wheel
 WATCH_AFTER_S = 0.1
 #: an answer that takes longer has a start frame
 START_FRAME_AFTER_S = 1.0
+#: a client that does not read its answer may hold it so long beyond the request's deadline
+GIVE_UP_AFTER_S = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ class Core:
         try:
             passage = self._admit(request, trace_id, started)
             passage.exchange = exchange
+            passage.task = asyncio.current_task()
             passage.still_open = self._still_open
             self._wheel.add(passage, started + WATCH_AFTER_S)
             try:
@@ -109,7 +112,7 @@ class Core:
         except UpstreamError as error:
             await self._own_error(passage, error, exchange)
         except asyncio.CancelledError:
-            # The worker stops and can't wait any longer.
+            # The client does not read, or the worker stops and can't wait any longer.
             self._end(passage, CLIENT_LEFT, "client_disconnect", answer=b"".join(passage.captured))
             raise
 
@@ -190,14 +193,18 @@ class Core:
         )
 
     def _still_open(self, passage: Passage) -> None:
-        """Called by the wheel while a request is open: first watch the client, then record."""
-        if not passage.watched:
-            passage.watched = True
+        """Called by the wheel while a request is open: watch the client, record, give up."""
+        passage.looks += 1
+        if passage.looks == 1:
             assert passage.exchange is not None
             passage.exchange.watch(passage.leave)
             self._wheel.add(passage, passage.started + START_FRAME_AFTER_S)
-        else:
+        elif passage.looks == 2:
             self._capture.start(passage)
+            self._wheel.add(passage, passage.total_by + GIVE_UP_AFTER_S)
+        elif passage.task is not None:
+            # The upstream's deadlines are over, so it is the client that does not read.
+            passage.task.cancel()
 
 
 _TAIL = 16

@@ -153,6 +153,13 @@ class Follower:
             return
         overrides = current.overrides if current is not None else {}
         self.in_force = self._compiler.compile(snapshot, overrides)
+        self._breakers.keep(
+            [
+                (name, student.student)
+                for name, route in snapshot.routes.items()
+                for student in route.students
+            ]
+        )
         if current is None or _order(snapshot) != _order(current.snapshot):
             logger.info("snapshot epoch %d, version %d is in force", *_order(snapshot))
 

@@ -49,7 +49,7 @@ class Forwarder:
             answer = await self._ask(
                 passage,
                 passage.endpoint,
-                answer_by=min(passage.started + route.route.student_deadline_s, passage.total_by),
+                answer_by=_student_by(passage),
             )
         except UpstreamError as error:
             failure = error
@@ -133,6 +133,12 @@ class Forwarder:
                 student,
                 passage.route.name,
             )
+
+
+def _student_by(passage: Passage) -> float:
+    """Until when the student may answer; always leaves the teacher half of the client's time."""
+    half_s = (passage.total_by - passage.started) / 2
+    return passage.started + min(passage.route.route.student_deadline_s, half_s)
 
 
 def _may_repeat(replayable: bool, answer: Call | None, failure: UpstreamError | None) -> bool:

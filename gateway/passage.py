@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -59,8 +60,10 @@ class Passage(Timer):
     #: what the wheel calls while the request is open
     still_open: Callable[[Passage], None] | None = None
     exchange: Exchange | None = None
-    #: the front tells if the client leaves
-    watched: bool = False
+    #: who runs the passage
+    task: asyncio.Task[None] | None = None
+    #: how often the wheel has called
+    looks: int = 0
     client_left: bool = False
     #: of a stream: what arrived so far
     captured: list[bytes] = field(default_factory=list)

@@ -51,6 +51,8 @@ class Wheel:
         timers = self._slots.get(timer.slot)
         if timers is not None:
             timers.discard(timer)
+            if not timers:
+                del self._slots[timer.slot]
 
     def advance(self, now: float) -> None:
         """Call everything that is due."""

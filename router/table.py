@@ -102,7 +102,13 @@ _RAMP = (
             when.SETTLED,
         ),
     ),
-    Row(RAMP, Event.APPROVE, Target.SAME, do.consent, when=(when.EVERY_STEP, when.REPORT_CURRENT)),
+    Row(
+        RAMP,
+        Event.APPROVE,
+        Target.SAME,
+        do.consent,
+        when=(when.EVERY_STEP, when.MAY_APPROVE, when.REPORT_CURRENT),
+    ),
     Row(
         RAMP,
         Event.ADVANCE,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from control.commands.order import said
 from control.commands.output import add_client, add_who, plain, print_json
-from control.errors import BadInput
+from control.errors import BadInput, Refused
 from control.place import find_layout
 
 if TYPE_CHECKING:
@@ -58,12 +58,14 @@ def _read_and_ask(client: AdminClient, route: str) -> str | None:
             "--report HASH: needed without a terminal; `limbeck report ROUTE` prints the hash"
         )
     report, body = client.report(route, ReportBody)
-    print(f"{route} {body.student or ''}: {plain(body.headline)}")
+    if body.student is None:
+        raise Refused(f"{route}: {plain(body.headline)}")
+    print(f"{route} {body.student}: {plain(body.headline)}")
     print(f"  bar: {plain(body.bar)}")
     for figure in body.tiles:
         print(f"  {figure.name}: {plain(figure.value)} {plain(figure.note)}".rstrip())
     for caveat in body.caveats:
         print(f"  note: {plain(caveat)}")
     print(f"  report {report}; all of it: `limbeck report {route}`")
-    answer = input(f"Let {body.student or 'it'} answer requests of {route}? [y/N] ")
+    answer = input(f"Let {body.student} answer requests of {route}? [y/N] ")
     return report if answer.strip().lower() in ("y", "yes") else None

@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
         print_json({"report": report, "route": args.route, "student": body.student, "files": paths})
         return 0
     terminal = console()
-    terminal.print(f"{body.route} {body.student or ''}: {plain(body.headline)}", markup=False)
+    who = f"{body.route} {body.student or ''}".strip()
+    terminal.print(f"{who}: {plain(body.headline)}", markup=False)
     for figure in (*body.tiles, *body.numbers):
         line = f"  {figure.name}: {plain(figure.value)} {plain(figure.note)}".rstrip()
         terminal.print(line, markup=False)

@@ -59,10 +59,12 @@ def _summary(status: Status) -> Iterator[str]:
     yield f"gateway workers: {workers or 'none is running'}"
     yield (
         f"collector: {status.collector.traces} requests stored, "
-        f"{status.collector.spool_bytes / 1024:,.0f} KiB wait in the spool"
+        f"the spool has {status.collector.spool_bytes / 2**20:,.0f} MiB"
     )
     if status.collector.dead_letters:
         yield f"collector: {status.collector.dead_letters} frames could not be read"
+    for problem in status.problems:
+        yield f"look at: {plain(problem)}"
     for tick in status.ticks:
         if tick.last_error is not None:
             yield (

@@ -7,6 +7,8 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
 
 
 class Narrator:
@@ -50,8 +52,11 @@ class Narrator:
     def say(self, text: str, style: str = "") -> None:
         """One thing that happened. ``text`` may hold square brackets."""
         minutes, seconds = divmod(int(self.elapsed_s), 60)
-        self.console.print(f"  {minutes}:{seconds:02d}  ", end="", style="dim")
-        self.console.print(text, style=style, markup=False)
+        line = Table.grid(padding=(0, 2, 0, 0))
+        line.add_column(width=6, justify="right", style="dim")
+        line.add_column(style=style, overflow="fold")
+        line.add_row(f"{minutes}:{seconds:02d}", Text(text))
+        self.console.print(line)
 
     def bar(self, name: str, share: float, note: str = "") -> None:
         """Show how far ``name`` is, 0..1."""

@@ -6,7 +6,6 @@ Each part drives the traffic and waits for what limbeck itself decides; nothing 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import re
 import time
@@ -14,7 +13,7 @@ import time
 import httpx
 
 from control.demo.narrator import Narrator
-from control.demo.observer import Observer, StoryStopped, newest
+from control.demo.observer import Observer, newest
 from control.demo.result import DemoResult, Side
 from control.demo.scene import ROUTE, Scene
 from control.demo.traffic import Traffic
@@ -26,6 +25,8 @@ from router.verdicts import EvidenceSummary
 
 #: while models train on the same two cores, callers come more slowly
 _RATE_WHILE_TRAINING = 8.0
+#: callers go on for a moment after the rollback, so that the table can show it
+_AFTER_S = 3.0
 _TEACH_S, _TRAIN_S, _PROVE_S, _RAMP_S, _DRIFT_S = 600.0, 1_500.0, 900.0, 600.0, 300.0
 _DECIDED = frozenset(
     {Stage.READY, Stage.REJECTED, Stage.INCONCLUSIVE, Stage.ROLLED_BACK, Stage.KILLED}
@@ -50,6 +51,8 @@ class Story:
         self.detection: tuple[int, float] | None = None
         self.rollback: RollbackStatus | None = None
         self.command_s: float | None = None
+        #: the student's weight before it was taken back
+        self._weight = 0.0
 
     async def play(self) -> None:
         """All parts, with the traffic running beside them."""
@@ -66,7 +69,7 @@ class Story:
         tell, rows = self._tell, self._scene.after_rows
         tell.heading("1. The teacher answers, limbeck records")
         self._traffic.phase("teacher alone")
-        tell.say(f"callers ask, the truth follows {self._world.about}")
+        tell.say("callers ask with the plain openai SDK; the truth follows half a second later")
 
         def training(route: RouteStatus) -> RouteStatus | None:
             tell.bar("usable rows", route.usable_rows / rows, f"{route.usable_rows} of {rows}")
@@ -145,20 +148,13 @@ class Story:
         return True
 
     async def _ramp(self) -> bool:
-        tell = self._tell
-        tell.heading("4. Traffic moves, step by step")
+        self._tell.heading("4. Traffic moves, step by step")
         self._traffic.phase("ramp")
-        at: Stage | None = None
 
         def arrived(route: RouteStatus) -> StudentStatus | None:
-            nonlocal at
-            student = newest(route)
+            student = self._follow(route)
             if student is None:
                 return None
-            self.student = student
-            if student.stage is not at:
-                at = student.stage
-                tell.say(f"{student.student}: {at}, weight {student.weight:g}")
             there = student.stage is Stage.LIVE or student.stage in _ENDED
             return student if there or self._out_of_requests(route) else None
 
@@ -172,11 +168,13 @@ class Story:
         tell = self._tell
         tell.heading("5. LIVE: the student answers all but the 2 % holdout")
         window = self._traffic.phase("LIVE")
-        deadline = time.monotonic() + _RAMP_S
-        while window.sent < self._scene.live and self._traffic.left > 0:
-            if time.monotonic() > deadline:
-                raise StoryStopped("LIVE traffic: callers got no further")
-            await asyncio.sleep(0.2)
+
+        def enough(route: RouteStatus) -> StudentStatus | None:
+            student = self._follow(route)
+            done = window.sent >= self._scene.live or (student and student.stage in _ENDED)
+            return student if done or self._out_of_requests(route) else None
+
+        await self._see.until(enough, seconds=_RAMP_S, what="enough LIVE traffic")
         before = self._traffic.windows["teacher alone"]
         tell.say(
             f"median latency {_ms(before.quantile(0.5))} before, {_ms(window.quantile(0.5))} now"
@@ -197,10 +195,9 @@ class Story:
         tell.say("some queues are merged; the teacher follows the new policy from now on")
 
         def back(route: RouteStatus) -> StudentStatus | None:
-            student = newest(route)
+            student = self._follow(route)
             if student is None:
                 return None
-            self.student, self.rollback = student, route.last_rollback
             for guard in student.evidence.guards if student.evidence else ():
                 if guard.guard == "bar" and guard.log_m is not None:
                     level = math.log(guard.arl)
@@ -221,19 +218,18 @@ class Story:
         tell = self._tell
         self.ending, self.reason = "rolled_back", student.why
         tell.say(f"alarm: {student.why}", style="red")
-        route = await self._see.until(
-            lambda r: r if r.last_rollback and r.last_rollback.seconds is not None else None,
-            seconds=20, what="the workers' acknowledgements",
-        )  # fmt: skip
-        self.rollback = route.last_rollback
-        assert self.rollback is not None
         _, body = await self._see.report()
-        pairs = sum(changed < point.ts <= self.rollback.ts for point in body.history)
-        self.detection = (pairs, self.rollback.ts - changed)
-        tell.say(
-            f"found after {pairs} pairs and {self.detection[1]:.1f} s; all traffic is back on the "
-            f"teacher {1000 * (self.rollback.seconds or 0):.0f} ms after the alarm"
-        )
+        pairs = sum(changed < point.ts <= student.entered for point in body.history)
+        self.detection = (pairs, student.entered - changed)
+        tell.say(f"found after {pairs} pairs and {self.detection[1]:.1f} s")
+        if self._weight > 0:
+            route = await self._see.until(
+                lambda r: r if r.last_rollback and r.last_rollback.seconds is not None else None,
+                seconds=20, what="the workers' acknowledgements",
+            )  # fmt: skip
+            self.rollback = route.last_rollback
+            seconds = self.rollback.seconds if self.rollback else None
+            tell.say(f"all traffic is back on the teacher {_ms(seconds)} after the alarm")
         self._traffic.phase("rolled back")
         code, output, _ = await self._see.command(
             "rollback", ROUTE, "--reason", "a drill", "--json"
@@ -243,8 +239,20 @@ class Story:
         found = re.search(r'"seconds":\s*([0-9.e-]+)', output)
         self.command_s = float(found.group(1)) if found else None
         tell.say("a drill: `limbeck rollback` as a person would run it; nothing more to take back")
-        with contextlib.suppress(IndexError):
-            await asyncio.sleep(3)
+        await asyncio.sleep(_AFTER_S)
+
+    def _follow(self, route: RouteStatus) -> StudentStatus | None:
+        """The newest student; each change of its stage is told."""
+        student = newest(route)
+        if student is None:
+            return None
+        before, self.student = self.student, student
+        if before is None or (before.stage, before.weight) != (student.stage, student.weight):
+            why = f" ({student.why})" if student.stage is Stage.HELD else ""
+            self._tell.say(f"{student.student}: {student.stage}, weight {student.weight:g}{why}")
+            if student.stage not in _ENDED:
+                self._weight = student.weight
+        return student
 
     def _out_of_requests(self, route: RouteStatus) -> RouteStatus | None:
         return route if self._traffic.left <= 0 else None

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from control.config.values import Config
+from control.config.values import Config, DistillConfig
 from control.supervisor.launch import Launch
 
 
@@ -39,10 +39,15 @@ def _routes(config: Config) -> Table:
         lm = f"{route.lm.upstream}/{route.lm.model}"
         teacher = lm if route.plain else f"{route.program} on {lm}"
         metric = str(route.metric) if route.metric else "none: nothing is promoted"
-        schedule = route.distill.schedule or "by hand"
-        distil = f"{schedule}" if route.distill.enabled else "off"
+        distil = _when(route.distill) if route.distill.enabled else "off"
         table.add_row(*(Text(cell) for cell in (route.name, teacher, metric, distil)))
     return table
+
+
+def _when(distill: DistillConfig) -> str:
+    moments = [f"cron {distill.schedule}"] if distill.schedule else []
+    moments += [f"at {distill.after_rows} rows"] if distill.after_rows else []
+    return " and ".join(moments) or "by hand"
 
 
 def _no_routes(config: Config) -> Text:

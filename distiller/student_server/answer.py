@@ -45,11 +45,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServedModel(Protocol):
-    """One loaded predictor. ``answer`` is called from several threads."""
+    """One loaded predictor. ``answer`` is called from several threads, ``close`` after the last."""
 
     manifest: Manifest
 
     def answer(self, question: Question) -> Answer: ...
+
+    def close(self) -> None: ...
 
 
 class Declined(DistillerError):

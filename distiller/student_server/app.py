@@ -60,6 +60,7 @@ def _build(settings: StudentServerSettings) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         await asyncio.to_thread(pool.close)
+        library.close()
 
     app = FastAPI(title="limbeck student server", lifespan=lifespan, docs_url=None, redoc_url=None)
     shape_errors(app, unexpected_headers={_ERROR_HEADER: "error"})

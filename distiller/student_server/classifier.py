@@ -129,6 +129,9 @@ class ClassifierModel:
             completion_tokens=1,
         )
 
+    def close(self) -> None:
+        """Nothing is held but memory."""
+
     def text(self, prediction: Prediction) -> str:
         """Write a prediction as the model's answer."""
         if self._outputs.shape == "plain":

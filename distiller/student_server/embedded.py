@@ -153,6 +153,10 @@ class EmbeddedModel:
             prompt_tokens=len(prompt),
         )
 
+    def close(self) -> None:
+        """End the model's threads. Left to the interpreter's exit they may abort the process."""
+        self._generator = None
+
     def confidence(self, probability: float) -> float:
         """Map the probability of an answer to how often such answers were right."""
         z = self._generation.slope * logit(probability) + self._generation.intercept

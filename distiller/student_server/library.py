@@ -42,6 +42,12 @@ class Library:
                 self._loaded[name] = _load(served, threads=self._threads)
             return self._loaded[name]
 
+    def close(self) -> None:
+        """Unload everything; no request may be running."""
+        for model in self._loaded.values():
+            model.close()
+        self._loaded.clear()
+
     def names(self) -> Iterator[str]:
         """Yield every served model in the students folder."""
         for student in list_students(self._students):

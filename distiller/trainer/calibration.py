@@ -13,6 +13,8 @@ from distiller.student_server.shapes import logit
 
 #: fewer rows say too little about a temperature
 LEAST_ROWS = 20
+#: weight of the pull towards slope 1 and intercept 0, in rows
+_PULL = 0.5
 _RANGE = (-3.0, 3.0)  # of the temperature's logarithm: 0.05 .. 20
 
 
@@ -42,9 +44,10 @@ def fit_temperature(fields: Sequence[Labelled]) -> float | None:
 
 
 def fit_map(probabilities: Sequence[float], right: Sequence[bool]) -> tuple[float, float] | None:
-    """Return slope and intercept of a monotone map of logits (Platt's, with smoothed targets).
+    """Return slope and intercept of a monotone map of logits; None with too few rows to tell.
 
-    None with too few rows to tell.
+    Platt's map with smoothed targets, and a mild pull towards no change: rows that are all right
+    and all sure would fit any line through one point.
     """
     count, wins = len(right), sum(right)
     if count < LEAST_ROWS:
@@ -54,9 +57,10 @@ def fit_map(probabilities: Sequence[float], right: Sequence[bool]) -> tuple[floa
 
     def loss(parameters: NDArray[np.float64]) -> float:
         z = parameters[0] * logits + parameters[1]
-        return float((np.logaddexp(0.0, z) - targets * z).sum())
+        pull = (parameters[0] - 1.0) ** 2 + parameters[1] ** 2
+        return float((np.logaddexp(0.0, z) - targets * z).sum() + _PULL * pull)
 
-    found = minimize(loss, x0=np.array([1.0, 0.0]), bounds=[(0.0, 10.0), (-20.0, 20.0)])
+    found = minimize(loss, x0=np.array([1.0, 0.0]), bounds=[(0.0, 5.0), (-10.0, 10.0)])
     return round(float(found.x[0]), 4), round(float(found.x[1]), 4)
 
 

@@ -91,7 +91,12 @@ def config_of(tmp_path: Path, base_url: str = "http://127.0.0.1:9/v1", **route: 
         "rollout": {"settle_s": 0, "cool_down_s": 0},
     }
     document = {
-        "control": {"admin_bind": f"127.0.0.1:{free_port()}", "data": "data", "tick_s": 0.05, "collect_s": 0.05},
+        "control": {
+            "admin_bind": f"127.0.0.1:{free_port()}",
+            "data": "data",
+            "tick_s": 0.05,
+            "collect_s": 0.05,
+        },
         "upstreams": {
             "up": {"base_url": base_url, "prices": {"m": {"input_per_m": 1, "output_per_m": 2}}}
         },

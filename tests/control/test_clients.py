@@ -83,6 +83,7 @@ def a_status(*routes: RouteStatus) -> Status:
         now=1_000.0, started=400.0, code_version="0.1.0", config_hash="abc", snapshot_epoch=1,
         snapshot_version=4, routes=routes, workers=(worker,), collector=CollectorStatus(traces=12),
         ticks=(TickStatus(name="shadow", runs=3, failures=1, last_error="boom", last_s=0.1),),
+        problems=("the disk is nearly full",),
     )  # fmt: skip
 
 
@@ -128,6 +129,7 @@ def test_status(layout: Layout, admin: FakeAdmin) -> None:
     for part in (
         "up 10 min, snapshot 1.4",
         "w1 (1.4)",
+        "look at: the disk is nearly full",
         "shadow: 1 of 3 runs failed, the last one with: boom",
         "12 requests, 3 by a student, 1 fallbacks, 0 failed; $0.5000 and 2 of unknown cost",
         "last rollback: 10 s ago by ana ( [31m[bold]evil[/bold]), everywhere in 0.200 s",

@@ -60,12 +60,18 @@ def test_a_pure_program_may_be_repeated() -> None:
 
 
 def test_upstreams() -> None:
-    inside = {"api_key_env": "LIMBECK_INTERNAL_KEY", "internal": True}
+    def inside(port: int) -> Upstream:
+        return Upstream(
+            base_url=f"http://127.0.0.1:{port}/v1",
+            api_key_env="LIMBECK_INTERNAL_KEY",
+            internal=True,
+        )
+
     assert compiled().upstreams == {
         "openai": Upstream(base_url="https://api.openai.com/v1", api_key_env="OPENAI_API_KEY"),
-        "students": Upstream(base_url="http://127.0.0.1:21001/v1", **inside),
-        "host.support.teacher": Upstream(base_url="http://127.0.0.1:21003/v1", **inside),
-        "host.support.student": Upstream(base_url="http://127.0.0.1:21004/v1", **inside),
+        "students": inside(21_001),
+        "host.support.teacher": inside(21_003),
+        "host.support.student": inside(21_004),
     }
 
 

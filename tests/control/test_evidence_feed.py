@@ -164,7 +164,7 @@ def test_a_failed_commit_leaves_pairs_and_state_as_they_were(store: Store) -> No
     put_pair(store, 1)
     consume(feed)
     put_pair(store, 2, teacher_score=1.5)
-    with pytest.raises(ValueError, match="1.5"):
+    with pytest.raises(ValueError, match=r"1\.5"):
         consume(feed)
     assert outcomes(store) == [(1, "scored")]
     assert feed_of(store).mismatch is None
@@ -175,4 +175,4 @@ def test_difference_names_the_place_and_allows_rounding() -> None:
     assert difference(left, {"a": [1.0 + 1e-12, 2.0], "b": None}) is None
     assert difference(left, {"a": [1.0, 2.1], "b": None}) == "state.a[1]"
     assert difference(left, {"a": [1.0], "b": None}) == "state.a"
-    assert difference(left, msgspec.structs.asdict(KEY)) == "state"
+    assert difference(left, {"c": 1}) is None, "only what both have is compared"

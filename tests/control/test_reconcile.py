@@ -5,128 +5,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import fastuuid
 import msgspec
 import pytest
 
 from control.candidates import CandidateKey
 from control.errors import Refused
 from control.evidence_feed import consumed
-from control.layout import Layout
 from control.operations import StaleReport
-from control.override import read_override, write_override
-from control.parts import Parts
-from control.secrets import ensure_secrets
+from control.override import read_override
 from control.snapshot_file import read_snapshot
-from router.events import AUTO, Event, Facts, Signal
-from router.rollout import Transition
-from router.snapshot import Override, StudentRoute
+from router.events import AUTO, Event
 from router.stages import HeldReason, Stage
-from router.state import Rollout
-from tests.control.stored import ROUTE, STUDENT, config_of, put_student
-
-AHEAD = time.time() + 1e6
-STEP = {"served": 0, "dwell_s": 0}
-POLICY = {
-    "settle_s": 0, "cool_down_s": 0, "patience": 1e6,
-    "steps": {"r1": STEP, "r5": STEP, "r25": STEP, "r50": STEP},
-}  # fmt: skip
-
-
-class World:
-    """Control's parts in a folder, without ticks: the test says when what happens."""
-
-    def __init__(self, tmp_path: Path, **route: object) -> None:
-        self.config = config_of(tmp_path, **({"rollout": POLICY} | route))
-        self.layout = Layout(data=tmp_path / "data")
-        self.layout.data.mkdir(exist_ok=True)
-        self.start()
-
-    def start(self) -> None:
-        self.parts = Parts(
-            self.config,
-            self.layout,
-            ensure_secrets(self.layout.secrets),
-            {"LIMBECK_INTERNAL_KEY": "inside"},
-        )
-        self.parts.prepare()
-
-    def stop(self) -> None:
-        self.parts.store.close()
-        self.parts.log.close()
-
-    def register(self, student: str = STUDENT) -> None:
-        put_student(self.layout, student)
-        route = self.config.routes[ROUTE]
-        hashes = self.parts.facts.hashes(route, student)
-        signal = Signal(
-            event=Event.STUDENT_REGISTERED,
-            student=student,
-            ts=time.time(),
-            facts=Facts(hashes=hashes),
-        )
-        assert isinstance(self.parts.rollouts.signal(ROUTE, signal, route.policy), Transition)
-
-    def add_pairs(self, n: int, *, teacher: float = 1.0, student: float = 1.0) -> None:
-        """Scored pairs of the newest candidate, each with an input of its own."""
-        rollout = self.rollout
-        key = CandidateKey(route=ROUTE, student=rollout.student, k=rollout.k)
-        measure = self.parts.measures[ROUTE]
-        with self.parts.store.transaction():
-            for number in range(n):
-                trace_id = str(fastuuid.uuid7())
-                self.parts.store.run(
-                    "insert_pair", **key.params, trace_id=trace_id,
-                    ts_us=round((time.time() + number * 1e-4) * 1e6), kind="shadow",
-                    outcome="pending", metric_hash=measure.metric_hash, propensity=1.0,
-                    coverage="all", cluster=trace_id, deadline_us=0, teacher_answer="a",
-                    student_answer="a",
-                )  # fmt: skip
-                self.parts.store.run(
-                    "record_scores", **key.params, trace_id=trace_id, teacher_score=teacher,
-                    student_score=student, control_score=0.0, coverage="all",
-                    metric_hash=measure.metric_hash,
-                )  # fmt: skip
-
-    def tick(self, times: int = 1) -> None:
-        for _ in range(times):
-            self.parts.reconciler.reconcile(through=AHEAD)
-
-    def to_stage(self, stage: Stage) -> None:
-        """Register, prove, approve, advance."""
-        self.register()
-        self.add_pairs(200)
-        self.tick()
-        if stage is Stage.SHADOW:
-            return
-        assert self.rollout.stage is Stage.READY
-        if stage is not Stage.READY:
-            report = self.parts.operations.report(ROUTE, None)
-            self.parts.operations.approve(ROUTE, report=report.sha256, actor="ann", reason="")
-        while self.rollout.stage is not stage:
-            before = self.rollout.stage
-            self.tick()
-            assert self.rollout.stage is not before
-
-    @property
-    def rollout(self) -> Rollout:
-        return self.parts.rollouts.of(ROUTE).rollouts[-1]
-
-    @property
-    def share(self) -> StudentRoute | None:
-        students = read_snapshot(self.layout.snapshot).routes[ROUTE].students
-        return students[0] if students else None
-
-    @property
-    def events(self) -> list[tuple[Event, str]]:
-        return [(event.event, event.actor) for event in self.parts.rollouts.events(ROUTE)]
-
-    def override(self, action: str, actor: str = "ann") -> Override:
-        override, _ = write_override(
-            self.layout.overrides, route=ROUTE, action=action, actor=actor, reason="bad answers",
-            now=time.time(),
-        )  # fmt: skip
-        return override
+from tests.control.stored import ROUTE, STUDENT, config_of
+from tests.control.world import POLICY, World
 
 
 @pytest.fixture
@@ -273,9 +164,7 @@ def test_rollback_is_answered_with_the_time_it_took_and_retry_begins_anew(world:
     retried = order(ROUTE, "retry", actor="ann", reason="", student=None)
     assert retried.stage is Stage.SHADOW and world.rollout.k == 2
     world.tick()
-    evidence = world.parts.feeds.summary(
-        world.config.routes[ROUTE], world.rollout, now=time.time()
-    )
+    evidence = world.parts.feeds.summary(world.config.routes[ROUTE], world.rollout, now=time.time())
     assert evidence.n == 0, "fresh evidence"
 
 

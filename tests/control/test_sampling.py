@@ -12,8 +12,8 @@ from router.policy import ShadowPolicy
 def finished(number: int = 0, **changes: Any) -> Finished:
     values: dict[str, Any] = {
         "trace_id": f"{number:032x}", "ts_us": number, "served_by": "teacher", "student": None,
-        "reason": "rollout", "propensity": 0.99, "conversation_id": None, "inputs_hash": f"h{number}",
-        "audit": False, "audit_propensity": None, "answer": "yes",
+        "reason": "rollout", "propensity": 0.99, "conversation_id": None,
+        "inputs_hash": f"h{number}", "audit": False, "audit_propensity": None, "answer": "yes",
     }  # fmt: skip
     return Finished(**(values | changes))
 

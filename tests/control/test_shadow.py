@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -55,7 +56,7 @@ class World:
             through=lambda: self.through,
         )
 
-    def configure(self, price: Price | None = None, **route: object) -> None:
+    def configure(self, price: Price | None = None, **route: Any) -> None:
         self.config = config_of(self.tmp_path, **route)
         config = self.config.routes[ROUTE]
         upstream = Upstream(base_url=self.chat.url)
@@ -154,7 +155,7 @@ async def test_only_requests_newer_than_the_student_and_already_known_are_drawn(
     ids=lambda changes: next(iter(changes)),
 )  # fmt: skip
 async def test_what_is_no_delivered_answer_is_not_drawn(
-    world: World, changes: dict[str, object]
+    world: World, changes: dict[str, Any]
 ) -> None:
     put_trace(world.store, T0 + 1, **changes)
     await world.draw_and_replay()

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -61,8 +62,11 @@ class Watched:
     async def running(self, *children: str) -> None:
         """Wait until each child has written its first line: its signal handlers are in place."""
         for child in children:
-            log = self.logs / f"{child}.log"
-            await until_async(lambda log=log: log.exists() and log.stat().st_size, what=child)
+            await until_async(partial(_has_text, self.logs / f"{child}.log"), what=child)
+
+
+def _has_text(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def alive(pid: int) -> bool:

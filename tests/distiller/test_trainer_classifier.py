@@ -126,14 +126,21 @@ class TestCalibration:
         assert fit_temperature([few]) is None
         assert fit_map([0.5], [True]) is None
 
-    def test_a_map_corrects_overconfidence_and_keeps_the_order(self) -> None:
-        slope, intercept = fit_map([0.99] * 50 + [0.6] * 50, [True] * 80 + [False] * 20) or (0, 0)
-        assert slope >= 0
-        overconfident = fit_map([0.99] * 100, [True, False] * 50)
-        assert overconfident is not None
-        z = overconfident[0] * np.log(0.99 / 0.01) + overconfident[1]
-        assert abs(1 / (1 + np.exp(-z)) - 0.5) < 0.02
-        assert np.isfinite(intercept)
+    def test_a_map_corrects_overconfidence(self) -> None:
+        assert abs(mapped(fit_map([0.99] * 100, [True, False] * 50), 0.99) - 0.5) < 0.1
+        found = fit_map([0.99] * 100 + [0.6] * 100, [True] * 90 + [False] * 10 + [True, False] * 50)
+        assert abs(mapped(found, 0.99) - 0.9) < 0.05 and abs(mapped(found, 0.6) - 0.5) < 0.05
+
+    def test_a_map_of_sure_and_right_answers_says_little_about_the_others(self) -> None:
+        found = fit_map([0.9999 + n * 1e-6 for n in range(90)], [True] * 90)
+        assert 0.95 < mapped(found, 0.9999) < 0.999
+        assert mapped(found, 0.5) > 0.3 and mapped(found, 0.95) > mapped(found, 0.9)
+
+
+def mapped(found: tuple[float, float] | None, probability: float) -> float:
+    assert found is not None and found[0] >= 0
+    z = found[0] * np.log(probability / (1 - probability)) + found[1]
+    return float(1 / (1 + np.exp(-z)))
 
 
 class TestSkeleton:

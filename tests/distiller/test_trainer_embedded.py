@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,14 +20,15 @@ from distiller.student_server.shapes import (
     parse_answer,
     with_placeholder,
 )
-from distiller.trainer.embedded.budget import LEAST_EPOCHS, MOST_EPOCHS, plan, steps_per_epoch
+from distiller.trainer.embedded.budget import LEAST_EPOCHS, MOST_EPOCHS, Plan, plan, steps_per_epoch
 from distiller.trainer.embedded.checkpoints import MARKER, last_complete, mark_complete
 from distiller.trainer.embedded.examples import example_of, study_answers
+from distiller.trainer.events import read_events
 from distiller.trainer.refusal import Refused
 from distiller.trainer.rows import Row, parse_row
 from tests.distiller.processes import student_server, trainer
-from tests.distiller.trained import publish
-from tests.fakes.tickets import Ticket, as_jsonl, program_row, prompt, tickets
+from tests.distiller.trained import publish, work, write_job
+from tests.fakes.tickets import Ticket, as_jsonl, plain_row, program_row, prompt, tickets
 from tests.polling import until
 
 CHAT = "[[ ## intent ## ]]\n{}\n\n[[ ## confidence ## ]]\n{}\n\n[[ ## completed ## ]]\n"
@@ -160,8 +162,28 @@ def with_confidence(ticket: Ticket, split: str) -> dict[str, Any]:
     return made
 
 
+needs_train = pytest.mark.skipif(bool(missing_packages("train")), reason="needs limbeck[train]")
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(bool(missing_packages("train")), reason="needs limbeck[train]")
+@needs_train
+def test_a_job_at_its_time_limit_publishes_what_there_is(tmp_path: Path) -> None:
+    rows = [
+        plain_row(t, s) for t, s in zip(tickets(140, seed=2), ["train", "dev"] * 70, strict=True)
+    ]
+    job = write_job(tmp_path / "job", "embedded", rows, adapter="plain", min_rows=70)
+    (job / "work").mkdir()
+    decided = Plan(epochs=50, max_seconds=1.5, predicted_s=1.0, shortened=False)
+    (job / "work" / "plan.json").write_bytes(msgspec.json.encode(decided))
+    assert work(job) == 0
+    manifest = verify(job / "model")
+    assert manifest.time_limited
+    assert sum(event.type == "checkpoint" for event in read_events(job)) >= 1
+    assert not (job / "work").exists()
+
+
+@pytest.mark.slow
+@needs_train
 def test_a_job_is_killed_resumed_published_and_served_without_torch(tmp_path: Path) -> None:
     found = tickets(1100, seed=21)
     splits = ["train"] * 800 + ["dev"] * 100 + ["calibration"] * 100
@@ -244,3 +266,4 @@ def _serves_without_torch(students: Path, name: str, unseen: list[Ticket]) -> No
         mapped = Path(f"/proc/{server.process.pid}/maps").read_text()
         assert "ctranslate2" in mapped and "libtorch" not in mapped
         assert 'loaded_models{kind="embedded"} 1.0' in server.get("/metrics").text
+        assert server.stop() == 0, "the model's threads end in time"

@@ -1,4 +1,4 @@
-"""A small chat-completions server in a thread: what it answers is a function of the last message."""
+"""A small chat-completions server in a thread; a function of the last message answers."""
 
 from __future__ import annotations
 

@@ -33,6 +33,7 @@ import contextlib
 import gzip
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -100,12 +101,19 @@ class _Faults:
 class FakeUpstream:
     """``with FakeUpstream() as upstream: ... upstream.base_url``."""
 
-    def __init__(self, answer: Callable[[dict[str, Any]], str] = echo, *, port: int = 0) -> None:
+    def __init__(
+        self,
+        answer: Callable[[dict[str, Any]], str] = echo,
+        *,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         """``answer`` makes the answer's text from the request's body."""
         self.received: list[Received] = []
         #: connections that clients closed before their answer was complete
         self.cancelled = 0
         self._answer = answer
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self._connections = 0
@@ -115,7 +123,8 @@ class FakeUpstream:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self.port}/v1"
 
     @property
     def connections(self) -> int:
@@ -154,7 +163,7 @@ class FakeUpstream:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._connected, sock=self._listener)
+        server = await asyncio.start_server(self._connected, sock=self._listener, ssl=self._tls)
         await self._stopping.wait()
         server.close()
         for writer in list(self._writers):

@@ -39,3 +39,12 @@ def test_one_probe_passes_each_time() -> None:
     breakers.succeeded("triage", "s1")
     assert breakers.open_since() == {}
     assert breakers.open_students("triage", due + PROBE_S + 1) == frozenset()
+
+
+def test_students_that_are_gone_are_forgotten() -> None:
+    breakers = _broken(100.0)
+    breakers.keep([("triage", "s1"), ("triage", "s2")])
+    assert breakers.open_since() == {"triage/s1": 100.0}
+    breakers.keep([("triage", "s2")])
+    assert breakers.open_since() == {}
+    assert breakers.open_students("triage", 101.0) == frozenset()

@@ -211,3 +211,21 @@ def test_a_client_that_leaves_ends_the_upstreams_work(
     until(lambda: len(shared_rig.ends()) > ends, what="the frame")
     end = shared_rig.ends()[-1]
     assert (end.status, end.finish) == (499, "client_disconnect")
+
+
+def test_a_client_that_never_reads_is_given_up(
+    shared_rig: Rig, worker: WorkerProcess, shared_upstream: FakeUpstream
+) -> None:
+    ends = len(shared_rig.ends())
+    fake = {"fake": "size=60000000;events=600"}
+    body = json.dumps({"model": "plain", "messages": [], "stream": True, "metadata": fake})
+    head = f"authorization: Bearer sk-app\r\ncontent-length: {len(body)}"
+    head += "\r\nx-limbeck-timeout-ms: 1100"
+    with socket.create_connection(("127.0.0.1", worker.settings.port)) as connection:
+        connection.sendall(
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n{body}".encode()
+        )
+        until(lambda: len(shared_rig.ends()) > ends, seconds=20, what="the end")
+    end = shared_rig.ends()[-1]
+    assert (end.status, end.finish) == (499, "client_disconnect")
+    assert worker.metric("limbeck_open_requests") == 0

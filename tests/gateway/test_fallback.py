@@ -41,6 +41,7 @@ def worker(
     routes = {
         f"r{number}": student_route(student_deadline_s=DEADLINE_S) for number in range(len(FAULTS))
     }
+    routes["slow"] = student_route(student_deadline_s=60.0)
     routes["dead"] = student_route(student_upstream="dead")
     routes["tools"] = student_route(student_deadline_s=DEADLINE_S, replayable=False)
     routes["tools-dead"] = student_route(student_upstream="dead", replayable=False)
@@ -76,6 +77,13 @@ def test_the_teacher_answers_the_same_request(
     )
     assert (end.stage, end.weight, end.propensity) == ("LIVE", 1.0, 1.0)
     assert end.student_us is not None
+
+
+def test_the_clients_bound_leaves_time_for_the_teacher(worker: WorkerProcess) -> None:
+    fake = {"fake:student-model": "hang"}
+    answer = ask(worker, "slow", metadata=fake, headers={"x-limbeck-timeout-ms": "800"})
+    assert answer.status_code == 200
+    assert answer.headers["x-limbeck-route-reason"] == "fallback"
 
 
 def test_half_an_answer_is_a_failure_too(worker: WorkerProcess) -> None:

@@ -187,3 +187,9 @@ def test_the_end_of_a_dry_run_goes_back_to_approval() -> None:
 
 def test_automation_knows_no_command_but_approval() -> None:
     assert COMMANDS.intersection(AUTOMATIC) == {Event.APPROVE}
+
+
+def test_automation_consents_to_no_step_for_a_person() -> None:
+    every = Policy(rollout=RolloutPolicy(approval="every"))
+    reason = stays(tick(rollout(Stage.R5), evidence=summary(), policy=every))
+    assert reason == "R5: every step needs approval: report report-1 waits for it"

@@ -30,8 +30,6 @@ POLICIES = [
     Policy(rollout=RolloutPolicy(dry_run=True)),
 ]
 
-GOOD = facts()
-
 
 def mostly(good: Any, *others: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from([good] * 6 * len(others) + list(others))
@@ -81,28 +79,22 @@ starts = st.tuples(st.integers(0, 6), st.integers(0, 2))
 
 
 def begin(log: Log, student: str, steps: int) -> None:
-    """Register a student and lead it up by ``steps``."""
-    known = {"student": student, "actor": "ann"}
-    log.send(Event.STUDENT_REGISTERED, **known)
+    """Register a student and lead it up by ``steps``, each with a report of its own."""
+    log.send(Event.STUDENT_REGISTERED, student=student, actor="auto")
     ladder = [Event.GATE_PROMOTE, Event.APPROVE, *[Event.ADVANCE] * 4]
-    for event in ladder[:steps]:
+    for n, event in enumerate(ladder[:steps]):
         subject = log.route.get(student)
         assert subject is not None
-        evidence = summary(k=subject.k)
-        later = NOW + 30 * DAY_S * len(log.events)
-        if event is Event.ADVANCE and log.policy.rollout.approval == "every":
-            log.send(
-                Event.APPROVE,
-                ts=later,
-                evidence=evidence,
-                report="r",
-                **known,
-                facts=replace(GOOD, report="r"),
-            )
-            log.send(event, ts=later, evidence=evidence, **known)
-            log.send(Event.APPROVE, ts=later, evidence=evidence, **known)
-            continue
-        log.send(event, ts=later, evidence=evidence, **known)
+        known = {
+            "student": student,
+            "ts": NOW + 30 * DAY_S * len(log.events),
+            "evidence": summary(k=subject.k),
+            "report": f"way-{n}",
+            "facts": facts(report=f"way-{n}"),
+        }
+        if event is Event.ADVANCE:
+            log.send(Event.APPROVE, **known)
+        log.send(event, **known)
 
 
 def check(policy: Policy, before: RouteRollouts, event: RolloutEvent, after: RouteRollouts) -> None:

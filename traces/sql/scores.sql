@@ -22,3 +22,8 @@ ORDER BY t.ts LIMIT $at_most;
 -- One metric value, or the reason why there is none.
 INSERT INTO scores VALUES ($trace_id::UUID, make_timestamp($known_us::BIGINT), $route, 'served', $metric_hash, $score,
                            $not_scored);
+
+-- name: all_scores
+-- Every score of a route, in the order in which answers and labels became known.
+SELECT trace_id::VARCHAR AS trace_id, epoch_us(ts) AS ts_us, score, not_scored, metric_hash FROM scores
+WHERE route = $route ORDER BY ts, trace_id;

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from control.errors import Refused
+from distiller import distillations
+from distiller.distillations import Stage
+from router.stages import Stage as RolloutStage
+from tests.control.stored import ROUTE, STUDENT, put_gold, put_student, put_trace
+from tests.control.world import World
+
+DISTIL = {"after_rows": 10, "schedule": "0 3 * * *"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path, distill=DISTIL)
+    yield world
+    world.stop()
+
+
+def put_rows(world: World, n: int) -> None:
+    """Requests that a training job could use: in the train buckets, with gold."""
+    version = world.parts.programs.version(ROUTE)
+    for _ in range(n):
+        trace_id = put_trace(world.parts.store, time.time(), program_version=version)
+        put_gold(world.parts.store, trace_id, "HELLO", ts=time.time() - 30)
+
+
+def asked(world: World) -> list[distillations.Distillation]:
+    return distillations.recent(world.parts.store, ROUTE)
+
+
+def end(world: World, *, chosen: str | None) -> None:
+    (running,) = distillations.unfinished(world.parts.store)
+    distillations.move(
+        world.parts.store, running, now=time.time(), stage=Stage.ENDED, chosen=chosen, reason="end"
+    )
+
+
+def test_a_distillation_starts_by_itself_when_there_are_enough_rows(world: World) -> None:
+    put_rows(world, 9)
+    world.parts.distilling.start_due(time.time())
+    assert asked(world) == []
+    (status,) = world.parts.operations.status().routes
+    assert status.distil_waits == "starts by itself at 10 usable rows; there are 9"
+    put_rows(world, 1)
+    world.parts.distilling.start_due(time.time())
+    world.parts.distilling.start_due(time.time())
+    (one,) = asked(world)
+    assert one.asked.spec.route == ROUTE and one.asked.spec.metric_hash
+    (status,) = world.parts.operations.status().routes
+    assert status.distillation is not None and status.distillation.stage == "requested"
+
+
+def test_without_a_candidate_the_next_one_waits_for_more_rows(world: World) -> None:
+    put_rows(world, 10)
+    world.parts.distilling.start_due(time.time())
+    end(world, chosen=None)
+    world.parts.distilling.start_due(time.time())
+    assert len(asked(world)) == 1
+    put_rows(world, 3)
+    world.parts.distilling.start_due(time.time())
+    assert len(asked(world)) == 2
+
+
+def test_a_chosen_candidate_is_registered_once_and_holds_the_next_one_back(world: World) -> None:
+    put_rows(world, 10)
+    world.parts.distilling.start_due(time.time())
+    put_student(world.layout)
+    end(world, chosen=STUDENT)
+    world.tick(2)
+    assert [(r.student, r.stage) for r in world.parts.rollouts.of(ROUTE).rollouts] == [
+        (STUDENT, RolloutStage.SHADOW)
+    ]
+    put_rows(world, 20)
+    route = world.config.routes[ROUTE]
+    assert "on its way" in (world.parts.distilling.why_not(route, now=time.time()) or "")
+    (candidate,) = world.parts.facts.candidates()
+    assert candidate.on_student.target.model == f"{ROUTE}.answer@{STUDENT}"
+    assert candidate.since == pytest.approx(time.time(), abs=30)
+
+
+def test_by_hand_a_running_one_is_found_instead_of_a_second(world: World) -> None:
+    first = world.parts.operations.distil(ROUTE, trainer="classifier")
+    again = world.parts.operations.distil(ROUTE, trainer=None)
+    assert first.changed and not again.changed
+    assert first.distillation_id == again.distillation_id
+    assert asked(world)[0].asked.trainer == "classifier"
+
+
+def test_without_a_metric_nothing_can_be_distilled(tmp_path: Path) -> None:
+    world = World(tmp_path, metric=None, feedback={})
+    with pytest.raises(Refused, match="no metric"):
+        world.parts.operations.distil(ROUTE, trainer=None)
+    (status,) = world.parts.operations.status().routes
+    assert status.metric is None
+    world.stop()

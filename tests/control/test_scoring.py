@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from control.measure import Answer, Measure, needs_label
+from control.scoring import Scoring
+from programs.description import InputField, OutputField, ProgramDescription
+from programs.errors import LoadError
+from programs.metric_client import metric_for
+from tests.control.stored import ROUTE, T0, config_of, put_gold, put_sources, put_trace
+from traces.store import Store
+
+
+class Row(msgspec.Struct):
+    trace_id: str
+    ts_us: int
+    score: float | None
+    not_scored: str | None
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "t.duckdb")
+    put_sources(store, truth="all")
+    yield store
+    store.close()
+
+
+def measure_of(tmp_path: Path, **route: object) -> Measure:
+    config = config_of(tmp_path, **route).routes[ROUTE]  # type: ignore[arg-type]
+    metric = metric_for(str(config.metric), route=ROUTE, user_dir=tmp_path)
+    return Measure(config, metric, metric_hash="m1", describe=lambda: None)
+
+
+async def scores(store: Store, measure: Measure) -> list[Row]:
+    await Scoring(store, measures={ROUTE: measure}).step()
+    return store.all("all_scores", Row, route=ROUTE)
+
+
+async def test_answers_are_scored_once_their_label_is_there(store: Store, tmp_path: Path) -> None:
+    measure = measure_of(tmp_path)
+    right = put_trace(store, T0, answer="a")
+    put_trace(store, T0 + 1, served_by="student")
+    assert await scores(store, measure) == []
+    put_gold(store, right, "A", ts=T0 + 5)
+    assert [(row.trace_id, row.score) for row in await scores(store, measure)] == [(right, 1.0)]
+    assert len(await scores(store, measure)) == 1, "once"
+
+
+async def test_a_later_label_scores_again(store: Store, tmp_path: Path) -> None:
+    measure = measure_of(tmp_path)
+    trace_id = put_trace(store, T0, answer="a")
+    put_gold(store, trace_id, "a", ts=T0 + 5)
+    await scores(store, measure)
+    put_gold(store, trace_id, "b", ts=T0 + 9)
+    found = await scores(store, measure)
+    assert [(row.ts_us / 1e6, row.score) for row in found] == [(T0 + 5, 1.0), (T0 + 9, 0.0)]
+
+
+async def test_confirmations_and_refusals(store: Store, tmp_path: Path) -> None:
+    confirmed, refused = put_trace(store, T0), put_trace(store, T0 + 1)
+    put_gold(store, confirmed, ts=T0 + 2, confirmed=True)
+    put_gold(store, refused, ts=T0 + 3, confirmed=False)
+    found = await scores(store, measure_of(tmp_path))
+    assert {row.trace_id: row.score for row in found} == {confirmed: 1.0, refused: 0.0}
+
+
+async def test_a_metric_that_raises_gives_the_reason_and_no_score(
+    store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "raising_metric.py").write_text("def m(e, p, trace=None):\n    return p.nope\n")
+    measure = measure_of(tmp_path, metric="raising_metric:m", feedback={})
+    put_trace(store, T0)
+    (row,) = await scores(store, measure)
+    await measure.close()
+    assert row.score is None and row.not_scored is not None and "nope" in row.not_scored
+
+
+async def test_a_metric_that_does_not_load_records_nothing(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "broken_metric.py").write_text("import no_such_module_anywhere\n")
+    measure = measure_of(tmp_path, metric="broken_metric:m", feedback={})
+    put_trace(store, T0)
+    with pytest.raises(LoadError, match="no_such_module_anywhere"):
+        await scores(store, measure)
+    assert store.all("all_scores", Row, route=ROUTE) == []
+    await measure.close()
+
+
+@pytest.mark.parametrize(
+    ("route", "needs"),
+    [
+        ({}, True),
+        ({"feedback": {}}, True),
+        ({"metric": "m:f"}, True),
+        ({"metric": "m:f", "feedback": {}}, False),
+        ({"metric": "m:f", "feedback": {"thumbs": "volunteered"}}, False),
+    ],
+)
+def test_who_waits_for_the_truth(tmp_path: Path, route: dict[str, object], needs: bool) -> None:
+    assert needs_label(config_of(tmp_path, **route).routes[ROUTE]) is needs  # type: ignore[arg-type]
+
+
+async def test_a_program_is_scored_on_its_fields(tmp_path: Path) -> None:
+    (tmp_path / "fields_metric.py").write_text(
+        "def m(example, prediction, trace=None):\n"
+        "    return example.category == prediction.category and example.text == 'hi'\n"
+    )
+    config = config_of(
+        tmp_path, program="app:build", lm="up/m", teacher=None, metric="fields_metric:m"
+    ).routes[ROUTE]
+    described = ProgramDescription(
+        program_version="v1",
+        input_fields={"text": InputField()},
+        output_fields={"reasoning": OutputField(), "category": OutputField()},
+        predictors={},
+        body={},
+    )
+    metric = metric_for(str(config.metric), route=ROUTE, user_dir=tmp_path)
+    known: list[ProgramDescription] = []
+    measure = Measure(
+        config, metric, metric_hash="m1", describe=lambda: known[0] if known else None
+    )
+    assert not measure.ready
+    known.append(described)
+    assert measure.ready
+    request = '{"messages": [{"role": "user", "content": "hi"}]}'
+    marks = await measure.mark(
+        [
+            Answer(request=request, answer="billing", gold='{"category": "billing"}'),
+            Answer(request=request, answer='{"category": "billing"}', gold='"billing"'),
+            Answer(request=request, answer="refund", gold='"billing"'),
+        ]
+    )
+    await measure.close()
+    assert [mark.value for mark in marks] == [1.0, 1.0, 0.0]
