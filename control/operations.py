@@ -27,6 +27,7 @@ from control.status import (
 from control.status_view import StatusView
 from router.events import Event, Signal
 from router.rollout import Refusal, Transition, targets
+from router.snapshot import Override
 from router.stages import HeldReason, Stage
 from router.state import Rollout
 from traces.store import Store
@@ -163,7 +164,7 @@ class Operations:
         before = self._rollouts.of(route)
         override = self._overrides.write(route, order, actor=actor, reason=reason, now=time.time())
         self._reconciler.fold_overrides()
-        timed = self._wait(route, override.time)
+        timed = self._wait(override)
         after = self._rollouts.of(route)
         serving = [r for r in before.serving if r.weight > 0]
         return Ordered(
@@ -177,14 +178,13 @@ class Operations:
             rollback=timed,
         )
 
-    def _wait(self, route: str, since: float) -> RollbackStatus | None:
+    def _wait(self, override: Override) -> RollbackStatus:
         """Until the acknowledgements are in, or the time is up."""
         deadline = time.monotonic() + _ACKNOWLEDGED_WITHIN_S
         while True:
-            last = self._overrides.last(route)
-            measured = last is not None and last.ts >= since and last.done
-            if measured or time.monotonic() > deadline:
-                return last
+            timed = self._overrides.timed(override)
+            if timed.done or time.monotonic() > deadline:
+                return timed
             time.sleep(_POLL_S)
 
     def _unkill(self, config: RouteConfig, actor: str, reason: str) -> Ordered:

@@ -34,21 +34,21 @@ GUARD = "quality guard"
 _WAIT_S = 5.0
 _POLL_S = 0.005
 _EVENTS = {ROLLBACK: Event.ROLLBACK, KILL: Event.KILL}
-_FOLDED = {
-    ROLLBACK: (Event.ROLLBACK, Event.QUALITY_ALARM),
-    KILL: (Event.KILL,),
-}
 
 
 class Overrides:
-    """All routes' overrides. Call under the lock of the rollouts, `write` and `last` apart."""
+    """All routes' overrides.
+
+    `fold` and `remove_folded` are called under the lock of the rollouts; nothing else waits.
+    """
 
     def __init__(self, layout: Layout, rollouts: Rollouts) -> None:
         self._layout = layout
         self._rollouts = rollouts
         #: route -> the override whose event is logged; removed once the snapshot has it
         self._folded: dict[str, Override] = {}
-        self._timed: set[str] = set()
+        #: override -> its acknowledgements
+        self._timed: dict[str, RollbackStatus] = {}
         self._last: dict[str, RollbackStatus] = {}
 
     def write(self, route: str, action: str, *, actor: str, reason: str, now: float) -> Override:
@@ -85,8 +85,12 @@ class Overrides:
             if in_force.get(route) == override.id:
                 remove_override(self._layout.overrides, override)
 
+    def timed(self, override: Override) -> RollbackStatus:
+        """How far the acknowledgements of an override are."""
+        return self._timed[override.id]
+
     def last(self, route: str) -> RollbackStatus | None:
-        """The last time that all traffic of a route went back to the teacher."""
+        """The last time that a student's traffic went back to the teacher at once."""
         known = self._last.get(route)
         if known is None:
             try:
@@ -97,10 +101,15 @@ class Overrides:
         return known
 
     def _is_logged(self, override: Override) -> bool:
-        return any(
-            event.ts >= override.time and event.event in _FOLDED[override.action]
-            for event in self._rollouts.events(override.route)
-        )
+        """Every student that the override concerns has its event."""
+        events = [e for e in self._rollouts.events(override.route) if e.ts >= override.time]
+        if override.actor == GUARD and any(e.event is Event.QUALITY_ALARM for e in events):
+            return True
+        order = _EVENTS[override.action]
+        if not any(e.event is order and e.actor == override.actor for e in events):
+            return False
+        # A crash may have come between the events of two students.
+        return targets(self._rollouts.of(override.route), order) == ("",)
 
     def _log_event(self, route: RouteConfig, override: Override) -> None:
         event = _EVENTS[override.action]
@@ -119,10 +128,16 @@ class Overrides:
 
     def _time(self, override: Override) -> None:
         """Measure, in the background, when the last worker obeyed."""
-        if override.id not in self._timed:
-            self._timed.add(override.id)
-            self._last[override.route] = _status(self._rollouts, override)
-            threading.Thread(target=self._measure, args=(override,), daemon=True).start()
+        if override.id in self._timed:
+            return
+        self._keep(override, _status(self._rollouts, override))
+        threading.Thread(target=self._measure, args=(override,), daemon=True).start()
+
+    def _keep(self, override: Override, status: RollbackStatus) -> None:
+        self._timed[override.id] = status
+        # A drill with nothing serving does not hide the last real one.
+        if status.student or self.last(override.route) is None:
+            self._last[override.route] = status
 
     def _measure(self, override: Override) -> None:
         deadline = time.monotonic() + _WAIT_S
@@ -137,15 +152,16 @@ class Overrides:
         # By the workers' own clocks: the override may be older than this control.
         seconds = max((ack.time - override.time for ack in obeying.values()), default=None)
         measured = msgspec.structs.replace(
-            self._last[override.route],
+            self._timed[override.id],
             seconds=None if missing else seconds,
             workers=tuple(sorted(obeying)),
             missing=tuple(sorted(missing)),
             done=True,
         )
-        self._last[override.route] = measured
+        self._keep(override, measured)
         try:
-            write_atomically(self._path(override.route), msgspec.json.encode(measured))
+            last = msgspec.json.encode(self._last[override.route])
+            write_atomically(self._path(override.route), last)
         except OSError as error:
             _log.warning("%s: %s", self._path(override.route), error)
 

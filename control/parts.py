@@ -53,6 +53,8 @@ _PROGRAMS_S = 2.0
 _PROBE_S = 1.0
 #: overrides act by themselves; folding them only tidies up
 _OVERRIDES_S = 0.25
+#: looks for rows and asks the trainer, so not at every turn
+_DISTIL_S = 0.5
 _RENDER_S = 600.0
 
 
@@ -241,7 +243,8 @@ class Parts:
         ticks.add("shadow.judge", self.judging.judge, every_s=control.tick_s)
         ticks.add("reconcile", self._reconcile, every_s=control.tick_s)
         ticks.add("events", self._copy_events, every_s=control.tick_s)
-        ticks.add("distil", partial(self.distilling.advance, self.clients), every_s=control.tick_s)
+        distil = partial(self.distilling.advance, self.clients)
+        ticks.add("distil", distil, every_s=max(control.tick_s, _DISTIL_S))
         ticks.add("programs", self.programs.poll, every_s=_PROGRAMS_S)
         ticks.add("probes", self.probes.probe, every_s=_PROBE_S)
         ticks.add("checkpoint", self.store.checkpoint, every_s=_CHECKPOINT_S)

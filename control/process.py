@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import uvicorn
@@ -27,6 +28,8 @@ from control.secrets import INTERNAL_KEY_ENV, ensure_secrets
 _log = logging.getLogger("limbeck.control")
 #: ends of a request under way when the process is asked to stop, seconds
 _STOP_S = 5
+#: ticks and requests of the admin API that may wait at the same time
+_THREADS = 32
 
 
 def serve(config_path: Path, layout: Layout | None = None) -> None:
@@ -52,6 +55,8 @@ async def _lead(config: Config, layout: Layout) -> None:
     listener = _listen(config.control.admin_bind)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    # A rollback must never wait for a thread that a slow tick has.
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="control"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     parts = await asyncio.to_thread(Parts, config, layout, secrets, dict(os.environ))

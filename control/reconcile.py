@@ -22,7 +22,7 @@ from control.rollouts import Rollouts
 from control.snapshots import SnapshotWriter
 from router.decide import decide
 from router.events import Event, Facts, Signal
-from router.rollout import Refusal, Transition
+from router.rollout import Transition
 from router.snapshot import Snapshot
 from router.stages import HeldReason, Stage
 from router.state import Rollout
@@ -139,10 +139,11 @@ class Reconciler:
                 facts=Facts(hashes=hashes, lost=self._facts.lost(route.name, student)),
             )
             outcome = self._rollouts.signal(route.name, signal, route.policy)
-            if isinstance(outcome, Refusal):
-                _log.warning("route %s: %s", route.name, outcome.reason)
-            else:
+            if isinstance(outcome, Transition):
                 _told(outcome)
+            elif self.reasons.get((route.name, student)) != outcome.reason:
+                self.reasons[(route.name, student)] = outcome.reason
+                _log.warning("route %s: %s", route.name, outcome.reason)
 
     def _decide(self, route: RouteConfig, student: str) -> None:
         state = self._rollouts.of(route.name)
@@ -151,7 +152,7 @@ class Reconciler:
             return
         now = time.time()
         if rollout.stage is Stage.READY and self._reports.current(route.name, rollout) is None:
-            self._reports.make(route, state, student)
+            self._make_report(route, student)
         decision = decide(
             state,
             student,
@@ -166,6 +167,14 @@ class Reconciler:
         if decision.transition.event.event is Event.QUALITY_ALARM:
             self._send_back(route, rollout, decision.reason, now)
         _told(self._rollouts.take(decision.transition))
+
+    def _make_report(self, route: RouteConfig, student: str) -> None:
+        """The report that a person is asked to approve."""
+        try:
+            self._reports.make(route, self._rollouts.of(route.name), student)
+        except Exception:
+            # Without a report nothing is exposed; everything else must go on.
+            _log.exception("route %s: no report on %s could be made", route.name, student)
 
     def _send_back(self, route: RouteConfig, rollout: Rollout, reason: str, now: float) -> None:
         """Let an alarm act at once, as a person's rollback would.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -12,6 +13,8 @@ from programs.score import Score
 from traces.store import Store
 
 _BATCH = 500
+#: answers and labels are stored within this time after they came
+_LATE_US = 900_000_000
 
 
 class _ToScore(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +38,8 @@ class Scoring:
     def __init__(self, store: Store, *, measures: Mapping[str, Measure]) -> None:
         self._store = store
         self._measures = measures
+        #: route -> answers and labels before this are scored, Unix microseconds
+        self._scored_to: dict[str, int] = {}
 
     async def step(self) -> None:
         """One batch for each route that has a metric."""
@@ -43,6 +48,7 @@ class Scoring:
                 await self._score(route, measure)
 
     async def _score(self, route: str, measure: Measure) -> None:
+        began_us = round(time.time() * 1e6)
         rows = await asyncio.to_thread(
             self._store.all,
             "answers_to_score",
@@ -50,8 +56,12 @@ class Scoring:
             route=route,
             metric_hash=measure.metric_hash,
             needs_label=measure.needs_label,
+            since_us=self._scored_to.get(route, 0),
             at_most=_BATCH,
         )
+        if len(rows) < _BATCH:
+            # Only a hint that saves looking at everything: a restart begins at 0 again.
+            self._scored_to[route] = began_us - _LATE_US
         if not rows:
             return
         asked = [row for row in rows if not row.refused]

@@ -174,7 +174,8 @@ class Story:
             done = window.sent >= self._scene.live or (student and student.stage in _ENDED)
             return student if done or self._out_of_requests(route) else None
 
-        await self._see.until(enough, seconds=_RAMP_S, what="enough LIVE traffic")
+        student = await self._see.until(enough, seconds=_RAMP_S, what="enough LIVE traffic")
+        self.proof = student.evidence or self.proof
         before = self._traffic.windows["teacher alone"]
         tell.say(
             f"median latency {_ms(before.quantile(0.5))} before, {_ms(window.quantile(0.5))} now"

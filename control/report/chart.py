@@ -163,7 +163,11 @@ def _level(frame: _Frame, level: Level) -> str:
 def _mark(frame: _Frame, mark: Mark, n: int) -> list[str]:
     at, row = frame.px(mark.x), _TOP + 9 + 11 * (n % 4)
     line = _el("line", class_="mark", x1=at, x2=at, y1=_TOP, y2=HEIGHT - _BOTTOM)
-    return [line, _el("text", escape(mark.name), class_="mark", x=at + 3, y=row)]
+    # Near the right edge a name goes to the left of its line, away from the lines' own names.
+    near = at > WIDTH - _RIGHT - 80
+    side, anchor = (at - 3, "end") if near else (at + 3, "start")
+    name = _el("text", escape(mark.name), class_="mark", x=side, y=row, text_anchor=anchor)
+    return [line, name]
 
 
 def _legend(frame: _Frame, series: Sequence[Series], levels: Sequence[Level]) -> list[str]:

@@ -97,17 +97,20 @@ def student(store: Store, route: str, rollout: Rollout | None) -> StudentRow | N
 
 
 def exam(store: Store, route: str, rollout: Rollout | None) -> list[Exam]:
+    """The teacher and every candidate of the dataset that this student came from."""
     row = student(store, route, rollout)
     if row is None:
         return []
-    found = store.all("report_exams", ExamRow, route=route, dataset_id=row.dataset_id)
     return [
         Exam(
-            candidate=exam.candidate, n=exam.n, score=words.score(exam.score),
-            interval=words.interval(exam.low, exam.high), gap=words.score(exam.smallest_gap),
+            candidate=f"{one.candidate} ({one.trainer})" if one.trainer else one.candidate,
+            n=one.n,
+            score=words.score(one.score),
+            interval=words.interval(one.low, one.high),
+            gap=words.score(one.smallest_gap),
         )
-        for exam in found
-    ]  # fmt: skip
+        for one in store.all("report_exams", ExamRow, route=route, dataset_id=row.dataset_id)
+    ]
 
 
 def funnel(row: StudentRow | None) -> list[Named]:

@@ -64,6 +64,8 @@ class StudentRow(msgspec.Struct, frozen=True, kw_only=True):
 
 class ExamRow(msgspec.Struct, frozen=True, kw_only=True):
     candidate: str
+    #: None: not trained, such as the teacher
+    trainer: str | None
     kind: str
     n: int
     score: float | None

@@ -36,7 +36,9 @@ def dollars(value: float | None) -> str:
         return "unknown"
     if value == 0:
         return "$0"
-    return f"${value:,.2f}" if abs(value) >= 0.995 else f"${value:.2g}"
+    if abs(value) < 0.0001:
+        return "under $0.0001"
+    return f"${value:,.2f}" if abs(value) >= 0.095 else f"${value:.4f}"
 
 
 def moment(ts: float) -> str:

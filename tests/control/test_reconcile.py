@@ -250,3 +250,15 @@ def test_status_says_everything_at_once(world: World) -> None:
     assert route.distil_waits == "starts by hand or by its schedule"
     decoded = msgspec.json.decode(msgspec.json.encode(status), type=type(status))
     assert decoded.snapshot_version == read_snapshot(world.layout.snapshot).version
+
+
+@pytest.mark.parametrize("stage", [Stage.READY, Stage.R5, Stage.LIVE])
+def test_a_restart_right_after_an_event_changes_nothing(world: World, stage: Stage) -> None:
+    world.to_stage(stage)
+    before = world.rollout
+    world.stop()
+    world.start()
+    assert world.rollout == before
+    world.add_pairs(50)
+    world.tick()
+    assert HeldReason.REPLAY not in world.rollout.reasons

@@ -47,8 +47,8 @@ def free_port() -> int:
         return port
 
 
-def teacher_route(model: str = "teacher-model", **more: Any) -> Route:
-    return Route(teacher=Target(upstream="up", model=model), **{"salt": "salt", **more})
+def teacher_route(model: str = "teacher-model", *, upstream: str = "up", **more: Any) -> Route:
+    return Route(teacher=Target(upstream=upstream, model=model), **{"salt": "salt", **more})
 
 
 def student_route(

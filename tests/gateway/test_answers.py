@@ -27,9 +27,7 @@ def worker(shared_rig: Rig, shared_upstream: FakeUpstream) -> Iterator[WorkerPro
             {
                 "triage": teacher_route(),
                 "audited": teacher_route(audit_rate=1.0),
-                "nowhere": teacher_route().__class__(
-                    teacher=teacher_route().teacher.__class__(upstream="dead", model="m")
-                ),
+                "nowhere": teacher_route(upstream="dead"),
             },
             passthrough="up",
             upstreams={"dead": Upstream(base_url=f"http://127.0.0.1:{free_port()}/v1")},

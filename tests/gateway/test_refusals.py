@@ -32,16 +32,15 @@ PINNING = {"x-api-key": "sk-pin"}
 def worker(shared_rig: Rig, shared_upstream: FakeUpstream) -> Iterator[WorkerProcess]:
     unset = Upstream(base_url=shared_upstream.base_url, api_key_env="LIMBECK_TEST_UNSET_KEY")
     keyed = Upstream(base_url=shared_upstream.base_url, api_key_env="LIMBECK_TEST_KEY")
-    unset_route, keyed_route = (
-        teacher_route().__class__(
-            teacher=teacher_route().teacher.__class__(upstream=name, model="teacher-model")
-        )
-        for name in ("unset", "keyed")
-    )
+    routes = {
+        "triage": student_route(),
+        "unset": teacher_route(upstream="unset"),
+        "keyed": teacher_route(upstream="keyed"),
+    }
     shared_rig.publish(
         snapshot(
             shared_upstream.base_url,
-            {"triage": student_route(), "unset": unset_route, "keyed": keyed_route},
+            routes,
             keys=keys(sk_app=AppKey(name="app"), sk_pin=AppKey(name="pin", may_pin=True)),
             upstreams={"unset": unset, "keyed": keyed},
         )

@@ -18,7 +18,10 @@ WITH labelled AS (
     QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY ts DESC) = 1
 )
 SELECT t.trace_id::VARCHAR AS trace_id, epoch(t.ts) AS ts, t.state, t.status, t.finish, t.served_by, t.fallback,
-       coalesce(t.retry, FALSE) AS retry, coalesce(t.program_version, '') AS program_version, t.bucket,
+       coalesce(t.retry, FALSE) AS retry,
+       -- a request that came before control knew the version: its host recorded the one that ran
+       coalesce(nullif(t.program_version, ''),
+           (SELECT min(c.program_version) FROM calls c WHERE c.trace_id = t.trace_id), '') AS program_version, t.bucket,
        coalesce(t.request::VARCHAR, '{}') AS request, t.text, t.answer,
        t.response ->> '$.choices[0].finish_reason' AS finish_reason,
        l.gold::VARCHAR AS gold, l.confirmed, l.coverage, s.score

@@ -54,8 +54,9 @@ WHERE s.route = $route AND s.student = $student;
 
 -- name: report_exams
 -- The exams that belong to a dataset: each candidate beside the teacher.
-SELECT candidate, kind, n, score, low, high, smallest_gap, detail::VARCHAR AS detail
-FROM exams WHERE route = $route AND dataset_id = $dataset_id ORDER BY candidate;
+SELECT e.candidate, s.trainer, e.kind, e.n, e.score, e.low, e.high, e.smallest_gap
+FROM exams e LEFT JOIN students s ON s.route = e.route AND s.student = e.candidate
+WHERE e.route = $route AND e.dataset_id = $dataset_id ORDER BY e.candidate;
 
 -- name: report_events
 -- The transitions of a route.

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from control.override import KILL, ROLLBACK, read_override
+from router.events import AUTO, Event
+from router.snapshot import Snapshot
+from router.stages import Stage
+from tests.control.stored import ROUTE, STUDENT
+from tests.control.world import World
+from tests.fakes import gateway_worker
+from tests.polling import until
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.stop()
+
+
+@pytest.fixture
+def workers(world: World) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Two processes that hold their acknowledgements and obey overrides."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, gateway_worker.__file__, str(world.layout.data), name],
+            stdout=subprocess.PIPE,
+            cwd=Path(gateway_worker.__file__).parents[2],
+            env={"PYTHONPATH": "."},
+        )
+        for name in ("w1", "w2")
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_rollback_is_timed_to_the_last_worker_and_remembered(world: World) -> None:
+    world.to_stage(Stage.LIVE)
+    done = world.parts.operations.order(ROUTE, "rollback", actor="ann", reason="odd", student=None)
+    assert done.rollback is not None
+    assert done.rollback.workers == ("w1", "w2") and done.rollback.missing == ()
+    assert done.rollback.seconds is not None and 0.0 <= done.rollback.seconds < 2.0
+    # A drill with nothing serving is timed as well, and does not hide the real one.
+    drill = world.parts.operations.order(
+        ROUTE, "rollback", actor="bob", reason="drill", student=None
+    )
+    assert drill.rollback is not None and drill.rollback.actor == "bob"
+    world.stop()
+    world.start()
+    last = world.parts.overrides.last(ROUTE)
+    assert last is not None and (last.actor, last.student) == ("ann", STUDENT)
+    assert last.seconds == done.rollback.seconds
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_quality_alarm_is_timed_too(world: World) -> None:
+    world.to_stage(Stage.LIVE)
+    world.add_pairs(400, student=0.0)
+    world.tick()
+    last = until(
+        lambda: (found := world.parts.overrides.last(ROUTE)) and found.done and found,
+        what="the workers have acknowledged",
+    )
+    assert last.event == "quality_alarm" and last.workers == ("w1", "w2")
+    assert last.seconds is not None and last.seconds < 2.0
+
+
+def test_a_rollback_is_about_everybody_also_beside_an_alarm(world: World) -> None:
+    """A challenger's alarm after the command must not pass for the whole rollback."""
+    world.to_stage(Stage.R50)
+    override = world.override(ROLLBACK)
+    world.add_pairs(400, student=0.0)
+    world.parts.feeds.read(through=2e9)
+    world.parts.reconciler._decide(world.config.routes[ROUTE], STUDENT)
+    assert world.events[-1] == (Event.QUALITY_ALARM, AUTO)
+    world.parts.reconciler.fold_overrides()
+    assert world.events[-1] == (Event.ROLLBACK, "ann")
+    snapshot: Snapshot | None = world.parts.writer.current
+    assert snapshot is not None and snapshot.routes[ROUTE].folded_override == override.id
+
+
+def test_a_crash_between_the_events_of_two_students_is_repaired(world: World) -> None:
+    world.to_stage(Stage.LIVE)
+    world.register("s2-bbbb")
+    world.add_pairs(200)
+    world.tick()
+    report = world.parts.operations.report(ROUTE, "s2-bbbb")
+    world.parts.operations.approve(ROUTE, report=report.sha256, actor="ann", reason="")
+    assert [r.stage for r in world.parts.rollouts.of(ROUTE).rollouts] == [Stage.LIVE, Stage.R1]
+    world.override(KILL)
+    route = world.config.routes[ROUTE]
+    before = world.parts.log.last_seq
+    world.parts.overrides.fold(route)
+    # As if control had died after the first of the events.
+    world.stop()
+    path = world.layout.events
+    rows = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(rows[: before + 2]))
+    world.start()
+    state = world.parts.rollouts.of(ROUTE)
+    assert state.killed and [r.stage for r in state.rollouts] == [Stage.KILLED, Stage.KILLED]
+    assert read_override(world.layout.overrides, ROUTE) is None
