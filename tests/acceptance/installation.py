@@ -20,6 +20,7 @@ import openai
 from control.admin_client import AdminClient
 from control.demo.processes import Cast
 from control.demo.scene import ROUTE, Scene, write_scene
+from control.errors import ControlUnreachable
 from control.layout import Layout
 from control.status import Status
 from tests.polling import until
@@ -88,8 +89,19 @@ class Installation:
         return pid
 
     def status(self) -> dict[str, Any]:
-        with AdminClient(self.layout) as admin:
-            return msgspec.to_builtins(admin.get("/status", Status))
+        """What control says, waited for while it is being started again."""
+
+        def look() -> dict[str, Any] | None:
+            try:
+                with AdminClient(self.layout) as admin:
+                    found: dict[str, Any] = msgspec.to_builtins(admin.get("/status", Status))
+                    return found
+            except ControlUnreachable:
+                return None
+
+        found = until(look, seconds=30, what="an answer of control")
+        assert found is not None
+        return found
 
     def run(self, *words: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run a command of the console script against this installation."""

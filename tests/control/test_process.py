@@ -173,6 +173,7 @@ def test_what_was_answered_is_stored_once_across_a_kill(control: Control) -> Non
     assert {tick["name"]: tick["last_error"] for tick in ticks if tick["failures"]} == {}
 
 
+@pytest.mark.slow
 def test_each_pair_is_consumed_once_across_kills(control: Control) -> None:
     world = World(control.config.parent)
     world.register()
