@@ -1,0 +1,45 @@
+"""The whole loop, as `limbeck demo` plays it: taught, proved, promoted, and taken back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from control.demo.result import DemoResult
+from tests.acceptance.installation import LIMBECK, free_port
+
+pytestmark = pytest.mark.slow
+
+
+def test_demo_with_the_classifier(tmp_path: Path) -> None:
+    found = tmp_path / "result.json"
+    done = subprocess.run(
+        [
+            str(LIMBECK), "demo", "--folder", str(tmp_path / "demo"), "--trainer", "classifier",
+            "--rows", "500", "--rate", "60", "--latency", "0.2", "--port", str(free_port()),
+            "--json", str(found),
+        ],
+        capture_output=True, text=True, timeout=400, check=False, env={**os.environ},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = msgspec.json.decode(found.read_bytes(), type=DemoResult)
+    assert result.requests_failed == 0, done.stdout
+    assert result.ending == "rolled_back", done.stdout
+    assert result.teacher_side is not None and result.student_side is not None
+    assert result.student_side.pairs >= 100
+    assert result.detection_pairs is not None and 5 < result.detection_pairs < 500
+    assert result.rollback_s is not None and result.rollback_s < 5
+    live = next(row for row in result.seen if row.part == "LIVE")
+    assert live.by_student > 0.9
+    report = (tmp_path / "demo" / "report.html").read_text()
+    assert "ROLLED_BACK" in report and "<svg" in report
+    events = (tmp_path / "demo" / "data" / "rollouts" / "events.jsonl").read_text().splitlines()
+    stages = [json.loads(line)["stage_to"] for line in events]
+    assert stages[:7] == ["SHADOW", "READY", "R1", "R5", "R25", "R50", "LIVE"]
+    # The drill at the end adds a row for the route itself, which changes nothing.
+    assert stages[7:] in (["ROLLED_BACK", None], ["ROLLED_BACK"])
