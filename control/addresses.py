@@ -61,7 +61,7 @@ def load_addresses(path: Path) -> Addresses:
         raise FileProblem(
             f"{path}: not found: limbeck has not been started in this folder (`limbeck up`)"
         ) from None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError) as error:  # no JSON, or no UTF-8
         raise FileProblem(f"{path}: can't be read ({error}): remove it and start again") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,22 +24,34 @@ _UNREPORTED_S = 2.0
 
 
 class _Oldest(msgspec.Struct, frozen=True, kw_only=True):
-    ts: float | None
+    route: str
+    ts: float
 
 
 class Collecting:
     """The collector with its counters. One thread at a time."""
 
-    def __init__(self, store: Store, spool: Path, context: CollectorContext) -> None:
+    def __init__(
+        self,
+        store: Store,
+        spool: Path,
+        context: CollectorContext,
+        *,
+        min_free_bytes: int | None = None,
+    ) -> None:
         self._store = store
         self._spool = spool
-        self._collector = Collector(store, spool, context)
+        self._collector = Collector(store, spool, context, min_free_bytes=min_free_bytes)
         self._counts = CollectorStatus()
+        #: route -> just before the start of its oldest open request, Unix seconds
+        self._open: dict[str, float] = {}
 
-    @property
-    def known_to(self) -> float:
-        """All requests that began before this moment (Unix seconds) are in the store."""
-        return self._counts.known_to
+    def known_to(self, route: str) -> float:
+        """All requests of a route that began before this moment (Unix seconds) are in the store.
+
+        A request that takes minutes holds up the evidence of its own route, and no other.
+        """
+        return min(self._counts.known_to, self._open.get(route, math.inf))
 
     @property
     def status(self) -> CollectorStatus:
@@ -64,12 +77,10 @@ class Collecting:
                 break
 
     def _know(self, began: float) -> None:
-        oldest = self._store.one("oldest_open", _Oldest)
-        open_since = oldest.ts if oldest and oldest.ts is not None else began
-        known_to = min(began - _UNREPORTED_S, open_since - 1e-6)
-        self._counts = msgspec.structs.replace(
-            self._counts, known_to=max(self._counts.known_to, known_to)
-        )
+        self._open = {
+            oldest.route: oldest.ts - 1e-6 for oldest in self._store.all("oldest_open", _Oldest)
+        }
+        self._counts = msgspec.structs.replace(self._counts, known_to=began - _UNREPORTED_S)
 
     def _count(self, step: CollectorStep) -> None:
         counted = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from distiller.happenings import Clients, Happening
 from router.snapshot import Target, Upstream
 from router.stages import Stage
 from router.state import RouteRollouts
+from router.view import duration
 from traces.store import Store
 
 _log = logging.getLogger("limbeck.control")
@@ -65,25 +67,30 @@ class Distilling:
         self._measures = measures
         self._programs = programs
         self._rollouts = rollouts
-        self._told: deque[Told] = deque(maxlen=_KEPT)
+        self._told: dict[str, deque[Told]] = {name: deque(maxlen=_KEPT) for name in config.routes}
 
     def happenings(self, route: str) -> list[Told]:
         """What happened lately to the distillations of a route, oldest first."""
-        return [told for told in self._told if told.happening.route == route]
+        return list(self._told[route])
 
-    async def advance(self, clients: Clients) -> None:
-        """Start what is due, and bring every distillation one step further."""
+    async def advance(self, clients: Clients, route: RouteConfig) -> None:
+        """Start a distillation of ``route`` if one is due, or bring the running one further."""
         now = time.time()
-        await asyncio.to_thread(self.start_due, now)
-        for happening in await distil.advance(self._store, clients, now=now):
-            _log.info("route %s: %s", happening.route, happening.message)
-            self._told.append(Told(ts=time.time(), happening=happening))
+        await asyncio.to_thread(self.start_due, route, now)
+        for happening in await distil.advance(self._store, clients, route.name, now=now):
+            self._tell(happening)
 
-    def start_due(self, now: float) -> None:
-        """Ask for a distillation wherever ``after_rows`` says so."""
-        for route in self._config.routes.values():
-            if self.why_not(route, now=now) is None:
-                self.request(route.name, now=now)
+    def _tell(self, happening: Happening) -> None:
+        told = self._told[happening.route]
+        if told and told[-1].happening == happening:
+            return  # it still waits for the same thing
+        _log.info("route %s: %s", happening.route, happening.message)
+        told.append(Told(ts=time.time(), happening=happening))
+
+    def start_due(self, route: RouteConfig, now: float) -> None:
+        """Ask for a distillation if ``after_rows`` says so."""
+        if self.why_not(route, now=now) is None:
+            self.request(route.name, now=now)
 
     def start_scheduled(self, route: RouteConfig) -> None:
         """The schedule's moment has come."""
@@ -97,30 +104,37 @@ class Distilling:
         """Why no distillation starts by itself now; None: one is due."""
         wanted = route.distill.after_rows
         if wanted is None or not route.distill.enabled:
-            return "starts by hand or by its schedule"
-        problem = self.why_impossible(route)
-        if problem is not None:
-            return problem
-        rows = self.usable_rows(route, before=now)
-        if rows < wanted:
-            return f"starts by itself at {wanted} usable rows; there are {rows}"
+            return _starts_otherwise(route)
         last = next(iter(distillations.recent(self._store, route.name, at_most=1)), None)
-        return None if last is None else self._why_not_again(route, last, rows, now)
+        waits = self.why_impossible(route) or self._waits_for(route, last, now)
+        if waits is not None:
+            return waits
+        # Only now, as this looks at all traces of the route.
+        rows = self.usable_rows(route, before=now)
+        if last is not None:
+            wanted = max(wanted, math.ceil(_GROWTH * self.usable_rows(route, before=last.ts)))
+        if rows >= wanted:
+            return None
+        which = "first" if last is None else "next"
+        return f"the {which} student needs {wanted:,} usable training rows, there are {rows:,}"
 
-    def _why_not_again(
-        self, route: RouteConfig, last: Distillation, rows: int, now: float
-    ) -> str | None:
+    def _waits_for(self, route: RouteConfig, last: Distillation | None, now: float) -> str | None:
+        """What the last distillation leaves to wait for."""
+        if last is None:
+            return None
         if last.stage is not distillations.Stage.ENDED:
-            return "one is running"
-        if last.chosen is not None:
-            rollout = self._rollouts(route.name).get(last.chosen)
-            if rollout is None or rollout.stage not in _GONE:
-                return f"student {last.chosen} is on its way"
-            left = rollout.entered + route.policy.rollout.cool_down_s - now
-            if left > 0:
-                return f"student {last.chosen} is {rollout.stage}: cool-down of {left:.0f} s left"
-        needed = _GROWTH * self.usable_rows(route, before=last.ts)
-        return None if rows >= needed else f"another one needs {needed:.0f} rows, there are {rows}"
+            return f"one is running: {last.stage}"
+        if last.chosen is None:
+            return None
+        rollout = self._rollouts(route.name).get(last.chosen)
+        if rollout is None:
+            return f"student {last.chosen} is about to enter shadow evaluation"
+        if rollout.stage not in _GONE:
+            return f"student {last.chosen} is {rollout.stage}; the next one follows when it is gone"
+        left = rollout.entered + route.policy.rollout.cool_down_s - now
+        if left <= 0:
+            return None
+        return f"student {last.chosen} is {rollout.stage}; the next one follows in {duration(left)}"
 
     def why_impossible(self, route: RouteConfig) -> str | None:
         """Why no distillation of this route could begin at all; None: one could."""
@@ -184,6 +198,15 @@ class Distilling:
         """Students that an exam chose, oldest first."""
         ended = distillations.recent(self._store, route)
         return [one.chosen for one in reversed(ended) if one.chosen is not None]
+
+
+def _starts_otherwise(route: RouteConfig) -> str:
+    if not route.distill.enabled:
+        return "it is off for this route"
+    order = f"`limbeck distill {route.name}`"
+    if route.distill.schedule is None:
+        return f"for {order}"
+    return f"for its schedule ({route.distill.schedule}, UTC), or {order}"
 
 
 class Examiner:

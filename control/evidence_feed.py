@@ -147,13 +147,13 @@ class EvidenceFeed:
         with self._store.transaction():
             for row in taken:
                 add(self.evidence, row)
-                self._store.run(
-                    "consume_pair",
-                    **self._key.params,
-                    trace_id=row.trace_id,
-                    seq=row.seq,
-                    outcome=row.outcome,
-                )
+            self._store.run(
+                "consume_pairs",
+                **self._key.params,
+                trace_ids=[row.trace_id for row in taken],
+                seqs=[row.seq for row in taken],
+                outcomes=[row.outcome for row in taken],
+            )
             self._checkpoint()
 
     def _checkpoint(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from control.candidates import Candidate, Endpoint
 from control.compile import RouteState, Share, student_target, teacher_target
 from control.config.values import Config, Price, RouteConfig
@@ -128,22 +130,32 @@ class FactFinder:
         """The teacher's usual latency; None: not measured yet."""
         return self._health.teacher(route).p95_ms
 
-    def route_states(self, *, now: float) -> dict[str, RouteState]:
-        """What the snapshot says beyond the configuration, leases included."""
-        return {name: self._route_state(route, now) for name, route in self._config.routes.items()}
+    def route_states(self, read: Mapping[str, float]) -> dict[str, RouteState]:
+        """What the snapshot says beyond the configuration, leases included.
 
-    def _route_state(self, route: RouteConfig, now: float) -> RouteState:
+        ``read``: route -> when its evidence was last read (Unix seconds); leases run from there.
+        """
+        return {
+            name: self._route_state(route, read.get(name, 0.0))
+            for name, route in self._config.routes.items()
+        }
+
+    def _route_state(self, route: RouteConfig, read: float) -> RouteState:
         measure = self._measures.get(route.name)
         p95_ms = self._health.teacher(route.name).p95_ms
+        lines = weights(self._rollouts.of(route.name), route.policy.rollout)
+        if measure is None:
+            # A student that nothing scores is a student that nobody guards.
+            lines = tuple(msgspec.structs.replace(line, weight=0.0) for line in lines)
         return RouteState(
             shares=tuple(
                 Share(
-                    student=share.student,
-                    stage=share.stage.value,
-                    weight=share.weight,
-                    valid_until=now + share.lease_s if share.weight > 0 else None,
+                    student=line.student,
+                    stage=line.stage.value,
+                    weight=line.weight,
+                    valid_until=read + line.lease_s if line.weight > 0 else None,
                 )
-                for share in weights(self._rollouts.of(route.name), route.policy.rollout)
+                for line in lines
             ),
             teacher_p95_s=None if p95_ms is None else p95_ms / 1000,
             program_version=self._programs.version(route.name),
@@ -160,7 +172,7 @@ class FactFinder:
             k=rollout.k,
             stage=rollout.stage,
             metric_hash=measure.metric_hash if measure else "",
-            since=max(rollout.marks.cap_from, made.cutoff if made else 0.0),
+            since=max(rollout.marks.since, made.cutoff if made else 0.0),
             on_student=self.endpoint(route, rollout.student),
             on_teacher=Endpoint(
                 upstream=self._snapshot().upstreams[target.upstream],

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
 from control.candidates import CandidateKey
-from control.config.values import Config, RouteConfig
+from control.config.values import RouteConfig
 from control.evidence_feed import EvidenceFeed
 from control.health import HealthWatch
 from control.measure import Measure
@@ -16,7 +15,6 @@ from router.state import Rollout
 from router.verdicts import EvidenceSummary
 from traces.store import Store
 
-_log = logging.getLogger("limbeck.control")
 _ENDED = frozenset({Stage.ROLLED_BACK, Stage.REJECTED})
 
 
@@ -26,14 +24,12 @@ class Feeds:
     def __init__(
         self,
         store: Store,
-        config: Config,
         *,
         rollouts: Rollouts,
         health: HealthWatch,
         measures: Mapping[str, Measure],
     ) -> None:
         self._store = store
-        self._config = config
         self._rollouts = rollouts
         self._health = health
         self._measures = measures
@@ -53,18 +49,16 @@ class Feeds:
         """All numbers about a candidate now."""
         return self.of(route, rollout).evidence.summary(now)
 
-    def read(self, *, through: float) -> None:
-        """Take in health and pairs up to ``through`` (Unix seconds): one look at every route."""
-        present: set[CandidateKey] = set()
-        for route in self._config.routes.values():
-            rollouts = self._rollouts.of(route.name).rollouts
-            alive = [rollout for rollout in rollouts if rollout.stage not in _ENDED]
-            self._health.read(route.name, alive, route.policy.guard, through=through)
-            present |= {CandidateKey(route=route.name, student=r.student, k=r.k) for r in rollouts}
-            for rollout in alive:
-                self._consume(route, rollout, through)
-        for key in self._feeds.keys() - present:
+    def read(self, route: RouteConfig, *, through: float) -> None:
+        """Take in the health and the pairs of a route up to ``through`` (Unix seconds)."""
+        rollouts = self._rollouts.of(route.name).rollouts
+        present = {CandidateKey(route=route.name, student=r.student, k=r.k) for r in rollouts}
+        for key in [key for key in self._feeds if key.route == route.name and key not in present]:
             del self._feeds[key]
+        alive = [rollout for rollout in rollouts if rollout.stage not in _ENDED]
+        self._health.read(route.name, alive, route.policy.guard, through=through)
+        for rollout in alive:
+            self._consume(route, rollout, through)
 
     def _consume(self, route: RouteConfig, rollout: Rollout, through: float) -> None:
         measure = self._measures.get(route.name)

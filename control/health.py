@@ -24,6 +24,8 @@ from traces.store import Store
 
 #: a student's answer later than this many teacher p95s is slow, unless the policy has an SLO
 _SLOW_FACTOR = 1.5
+#: rows that are in memory at a time: a restart reads everything again
+_CHUNK = 50_000
 #: the teacher's p95 moves only by more than this, or every request would make a new snapshot
 _P95_MOVES = 0.25
 _P95_MIN_REQUESTS = 20
@@ -32,6 +34,8 @@ _P95_MIN_REQUESTS = 20
 class _Sent(msgspec.Struct, frozen=True, kw_only=True):
     ts_us: int
     failed: bool
+    #: the caller got the student's answer
+    served: bool
     ms: float | None
 
 
@@ -58,29 +62,55 @@ class StudentWatch:
         self.outages = Outages()
         self.sent = 0
         self.failed = 0
+        #: requests that it answered since `_entered`
+        self.served = 0
+        self._entered: float | None = None
         self._guard = AvailabilityGuard(policy)
         self._policy = policy
         self._read_to_us = 0
         #: of the last failure, silent probe or open breaker, Unix seconds
         self._last_bad = 0.0
 
-    def read(
-        self, store: Store, *, through: float, availability_from: float, p95_ms: float | None
-    ) -> None:
+    def read(self, store: Store, rollout: Rollout, *, through: float, p95_ms: float | None) -> None:
         """Count what was sent up to ``through``."""
-        self._guard.follow(availability_from)
+        self._guard.follow(rollout.availability_from)
         slow_ms = self._policy.latency_slo_ms
         if slow_ms is None and p95_ms is not None:
             slow_ms = _SLOW_FACTOR * p95_ms
         through_us = round(through * 1e6)
-        rows = store.all(
-            "sent_to_student",
-            _Sent,
+        while True:
+            rows = store.all(
+                "sent_to_student",
+                _Sent,
+                route=self.route,
+                student=self.student,
+                after_us=self._read_to_us,
+                through_us=through_us,
+                at_most=_CHUNK,
+            )
+            whole = _whole(rows) if len(rows) == _CHUNK else rows
+            self._count(whole, slow_ms)
+            if whole is rows:
+                break
+            self._read_to_us = whole[-1].ts_us
+        self._read_to_us = max(self._read_to_us, through_us)
+        if rollout.entered != self._entered:
+            self._enter(store, rollout.entered)
+
+    def _enter(self, store: Store, entered: float) -> None:
+        """Another stage has begun: from here on its answers are counted."""
+        found = store.one(
+            "served_in",
+            _Count,
             route=self.route,
             student=self.student,
-            after_us=self._read_to_us,
-            through_us=through_us,
+            since_us=round(entered * 1e6),
+            through_us=self._read_to_us,
         )
+        self.served = found.n if found else 0
+        self._entered = entered
+
+    def _count(self, rows: Sequence[_Sent], slow_ms: float | None) -> None:
         for row in rows:
             ts = row.ts_us / 1e6
             slow = slow_ms is not None and row.ms is not None and row.ms > slow_ms
@@ -88,14 +118,14 @@ class StudentWatch:
             self.outages = self.outages.observe(ts=ts, failed=row.failed)
             self.sent += 1
             self.failed += row.failed
+            # What is older than the stage comes too late to count for it.
+            self.served += row.served and self._entered is not None and ts >= self._entered
             if row.failed:
                 self._last_bad = max(self._last_bad, ts)
-        self._read_to_us = max(self._read_to_us, through_us)
 
     def health(
         self,
         *,
-        served: int,
         breakers_open_since: float | None,
         silent: tuple[float, str] | None,
         now: float,
@@ -112,7 +142,7 @@ class StudentWatch:
         return Health(
             sent=self.sent,
             failed=self.failed,
-            served=served,
+            served=self.served,
             availability=self._guard.verdict(),
             breakers_open_since=breakers_open_since,
             unreachable=silent[1] if silent and gone else None,
@@ -190,29 +220,23 @@ class HealthWatch:
         teacher.read(self._store, through=through)
         for rollout in rollouts:
             self.student(route, rollout, policy).read(
-                self._store,
-                through=through,
-                availability_from=rollout.availability_from,
-                p95_ms=teacher.p95_ms,
+                self._store, rollout, through=through, p95_ms=teacher.p95_ms
             )
 
     def of(self, route: str, rollout: Rollout, policy: GuardPolicy, *, upstream: str) -> Health:
         """The health of one student now. ``upstream``: the name of the server that answers it."""
-        served = self._store.one(
-            "served_since",
-            _Count,
-            route=route,
-            student=rollout.student,
-            since_us=round(rollout.entered * 1e6),
-        )
         return self.student(route, rollout, policy).health(
-            served=served.n if served else 0,
             breakers_open_since=breakers_open_since(
                 acknowledgements(self._acknowledgements), f"{route}/{rollout.student}"
             ),
             silent=self._silent.get(upstream),
             now=time.time(),
         )
+
+
+def _whole(rows: Sequence[_Sent]) -> Sequence[_Sent]:
+    """Without the last moment, of which a limit may have cut some."""
+    return [row for row in rows if row.ts_us != rows[-1].ts_us]
 
 
 def acknowledgements(folder: Path) -> dict[str, Acknowledgement]:

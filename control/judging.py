@@ -1,4 +1,4 @@
-"""Shadow evaluation, second half: labels meet pairs, and both sides are scored by one metric.
+"""Shadow evaluation, last part: labels meet pairs, and both sides are scored by one metric.
 
 A pair waits for its label until the deadline, then it is dropped and counted. Gold of coverage
 `volunteered` never gets here: the query does not see it.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from control.candidates import Candidate
 from control.measure import Answer, Measure, gold_of
-from programs.score import Score
 from router.pairs import Coverage, Kind, Outcome
 from traces.store import Store
 
@@ -36,8 +36,16 @@ class _ToJudge(msgspec.Struct, frozen=True, kw_only=True):
     coverage: str | None
 
 
-class _Before(msgspec.Struct, frozen=True, kw_only=True):
+class _Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """A student's answer, with its place in request order."""
+
+    trace_id: str
+    ts_us: int
     answer: str
+
+    @property
+    def place(self) -> tuple[int, str]:
+        return self.ts_us, self.trace_id
 
 
 class _Ready(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,8 +55,20 @@ class _Ready(msgspec.Struct, frozen=True, kw_only=True):
     control: str | None
 
 
+class _Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """The scores of one pair; None: the metric could not score that answer."""
+
+    row: _ToJudge
+    teacher: float | None
+    student: float | None
+    control: float | None
+
+
 class Judging:
-    """Scores the pairs of all candidates. ``measures``: route -> its metric."""
+    """Scores the pairs of all candidates. ``measures``: route -> its metric.
+
+    ``turn_s``: a turn asks the metric about no further pair after that time.
+    """
 
     def __init__(
         self,
@@ -56,22 +76,26 @@ class Judging:
         *,
         candidates: Callable[[], Sequence[Candidate]],
         measures: Mapping[str, Measure],
+        turn_s: float = 5.0,
     ) -> None:
         self._store = store
         self._candidates = candidates
         self._measures = measures
+        self._turn_s = turn_s
 
-    async def judge(self) -> None:
-        """Decide the pending pairs that can be decided now, a batch a candidate."""
+    async def judge(self, route: str) -> None:
+        """Decide the pending pairs of a route that can be decided now, a batch a candidate."""
+        measure = self._measures.get(route)
+        if measure is None or not measure.ready:
+            return
         for candidate in self._candidates():
-            measure = self._measures.get(candidate.route)
-            if measure is None or not measure.ready:
+            if candidate.route != route:
                 continue
             now_us = round(time.time() * 1e6)
             ready = await asyncio.to_thread(self._sort_out, candidate, measure, now_us)
-            if ready:
-                marks = await measure.mark([a for one in ready for a in _answers(one)])
-                await asyncio.to_thread(self._record, candidate, measure, ready, marks)
+            judged = await _judged(measure, ready, within_s=self._turn_s)
+            if judged:
+                await asyncio.to_thread(self._record, candidate, measure, judged)
 
     def _sort_out(self, candidate: Candidate, measure: Measure, now_us: int) -> list[_Ready]:
         """Drop what will never be scored; return what can be."""
@@ -85,66 +109,79 @@ class Judging:
             waits=measure.needs_label,
             at_most=_BATCH,
         )
-        ready = []
-        for row in rows:
+        ready, dropped = [], {}
+        controls = self._controls(candidate, rows)
+        for row, control in zip(rows, controls, strict=True):
             gold = _gold(row)
             if gold is not None or not measure.needs_label:
-                ready.append(_Ready(row=row, gold=gold, control=self._control(candidate, row)))
+                ready.append(_Ready(row=row, gold=gold, control=control))
             elif row.confirmed is False and row.kind == Kind.SHADOW:
-                self._drop(candidate, row, NO_GOLD)
+                dropped[row.trace_id] = NO_GOLD
             elif now_us >= row.deadline_us:
-                self._drop(candidate, row, Outcome.UNLABELLED)
+                dropped[row.trace_id] = Outcome.UNLABELLED.value
+        self._drop(candidate, dropped)
         return ready
 
-    def _control(self, candidate: Candidate, row: _ToJudge) -> str | None:
+    def _controls(self, candidate: Candidate, rows: Sequence[_ToJudge]) -> list[str | None]:
         """Of the pair before in request order, decided or not: known before any score is."""
-        before = self._store.one(
-            "answer_before",
-            _Before,
+        if not rows:
+            return []
+        answers = self._store.all(
+            "students_answers",
+            _Answered,
             **candidate.key.params,
-            trace_id=row.trace_id,
-            ts_us=row.ts_us,
+            from_us=rows[0].ts_us,
+            to_us=rows[-1].ts_us,
         )
-        return before.answer if before else None
+        places = [answer.place for answer in answers]
+        before = [bisect_left(places, (row.ts_us, row.trace_id)) for row in rows]
+        return [answers[place - 1].answer if place else None for place in before]
 
-    def _record(
-        self,
-        candidate: Candidate,
-        measure: Measure,
-        ready: Sequence[_Ready],
-        marks: Sequence[Score],
-    ) -> None:
+    def _record(self, candidate: Candidate, measure: Measure, judged: Sequence[_Judged]) -> None:
+        scored = [one for one in judged if None not in (one.teacher, one.student)]
+        dropped = [one for one in judged if None in (one.teacher, one.student)]
         with self._store.transaction():
-            for place, one in enumerate(ready):
-                teacher, student, control = marks[3 * place : 3 * place + 3]
-                if teacher.value is None or student.value is None:
-                    self._drop(candidate, one.row, Outcome.NOT_SCORED)
-                    continue
+            self._drop(candidate, {one.row.trace_id: Outcome.NOT_SCORED.value for one in dropped})
+            if scored:
                 self._store.run(
                     "record_scores",
                     **candidate.key.params,
-                    trace_id=one.row.trace_id,
-                    teacher_score=teacher.value,
-                    student_score=student.value,
-                    control_score=None if one.control is None else control.value,
-                    coverage=one.row.coverage or Coverage.ALL.value,
                     metric_hash=measure.metric_hash,
+                    trace_ids=[one.row.trace_id for one in scored],
+                    teacher_scores=[one.teacher for one in scored],
+                    student_scores=[one.student for one in scored],
+                    control_scores=[one.control for one in scored],
+                    coverages=[one.row.coverage or Coverage.ALL.value for one in scored],
                 )
 
-    def _drop(self, candidate: Candidate, row: _ToJudge, outcome: str) -> None:
-        self._store.run(
-            "drop_pair", **candidate.key.params, trace_id=row.trace_id, outcome=str(outcome)
+    def _drop(self, candidate: Candidate, outcomes: Mapping[str, str]) -> None:
+        """``outcomes``: trace -> why its pair leaves the evidence."""
+        if outcomes:
+            self._store.run(
+                "drop_pairs",
+                **candidate.key.params,
+                trace_ids=list(outcomes),
+                outcomes=list(outcomes.values()),
+            )
+
+
+async def _judged(measure: Measure, ready: Sequence[_Ready], *, within_s: float) -> list[_Judged]:
+    """The scores of the first pairs; of all, unless the metric is slow."""
+    ends = time.monotonic() + within_s
+    judged: list[_Judged] = []
+    for one in ready:
+        if judged and time.monotonic() >= ends:
+            break
+        row = one.row
+        texts = [row.teacher_answer, row.student_answer]
+        texts += [] if one.control is None else [one.control]
+        marks = await measure.mark(
+            [Answer(request=row.request, answer=text, gold=one.gold) for text in texts]
         )
-
-
-def _answers(one: _Ready) -> tuple[Answer, Answer, Answer]:
-    """The teacher's, the student's, and the negative control (unused for the first pair)."""
-    row = one.row
-    texts = (row.teacher_answer, row.student_answer, one.control or row.student_answer)
-    teacher, student, control = (
-        Answer(request=row.request, answer=text, gold=one.gold) for text in texts
-    )
-    return teacher, student, control
+        values = [mark.value for mark in marks]
+        control = values[2] if one.control is not None else None
+        judged.append(_Judged(row=row, teacher=values[0], student=values[1], control=control))
+    return judged
 
 
 def _gold(row: _ToJudge) -> str | None:

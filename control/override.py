@@ -86,8 +86,17 @@ def write_override(
 
 
 def remove_override(folder: Path, override: Override) -> bool:
-    """Remove a folded override, unless a newer one took its place meanwhile."""
+    """Remove a folded override, unless a newer one took its place meanwhile.
+
+    Between a look and a removal a newer one may arrive all the same, so the file is moved aside and
+    looked at again. For the moment until a newer one is back, workers find no file. They miss
+    nothing: a poll lists the overrides first and reads the snapshot then, and the snapshot that
+    holds ``override``, with every weight of the route at 0, was written before this is called.
+    """
     path = override_path(folder, override.route)
+    newer = read_override(folder, override.route)
+    if newer is not None and newer.id != override.id:
+        return False
     aside = path.with_name(f".{path.name}.{override.id}.folded")
     try:
         os.rename(path, aside)

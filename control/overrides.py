@@ -45,8 +45,10 @@ class Overrides:
     def __init__(self, layout: Layout, rollouts: Rollouts) -> None:
         self._layout = layout
         self._rollouts = rollouts
-        #: route -> the override whose event is logged; removed once the snapshot has it
+        #: route -> the last override whose event is logged
         self._folded: dict[str, Override] = {}
+        #: those whose file is to go once the snapshot has them
+        self._to_remove: dict[str, Override] = {}
         #: override -> its acknowledgements
         self._timed: dict[str, RollbackStatus] = {}
         self._last: dict[str, RollbackStatus] = {}
@@ -72,7 +74,7 @@ class Overrides:
         self._time(override)
         if not self._is_logged(override):
             self._log_event(route, override)
-        self._folded[route.name] = override
+        self._folded[route.name] = self._to_remove[route.name] = override
 
     def folded(self, route: str) -> str | None:
         """Id of the last override that the rollouts hold."""
@@ -81,9 +83,11 @@ class Overrides:
 
     def remove_folded(self, in_force: Mapping[str, str | None]) -> None:
         """Remove what the snapshot holds. ``in_force``: route -> the override folded into it."""
-        for route, override in self._folded.items():
+        for route, override in list(self._to_remove.items()):
             if in_force.get(route) == override.id:
                 remove_override(self._layout.overrides, override)
+                # Never again: a file that comes later is a newer order.
+                del self._to_remove[route]
 
     def timed(self, override: Override) -> RollbackStatus:
         """How far the acknowledgements of an override are."""

@@ -15,7 +15,7 @@ from control.addresses import Addresses, ensure_addresses, load_addresses
 from control.candidates import Candidate
 from control.collecting import Collecting, collector_context
 from control.compile import student_target
-from control.config.values import Config
+from control.config.values import Config, RouteConfig
 from control.distilling import Distilling, Examiner
 from control.events import BrokenChain, EventLog, UnreadableLog, copy_events
 from control.facts import FactFinder
@@ -30,6 +30,7 @@ from control.probes import Probes
 from control.program_versions import ProgramVersions
 from control.reconcile import Reconciler
 from control.replay import Replayer
+from control.replaying import Replaying
 from control.reports import Reports
 from control.rollouts import Rollouts
 from control.scoring import Scoring
@@ -75,7 +76,12 @@ class Parts:
         code_version = version("limbeck")
         self.log = self._open_log(code_version)
         self.rollouts = self._fold()
-        self.collecting = Collecting(self.store, layout.spool, collector_context(config, secrets))
+        self.collecting = Collecting(
+            self.store,
+            layout.spool,
+            collector_context(config, secrets),
+            min_free_bytes=config.gateway.min_free_bytes,
+        )
         self.programs = ProgramVersions(
             self.store,
             self._http,
@@ -102,11 +108,7 @@ class Parts:
             started=self._started,
         )
         self.feeds = Feeds(
-            self.store,
-            config,
-            rollouts=self.rollouts,
-            health=self.health,
-            measures=self.measures,
+            self.store, rollouts=self.rollouts, health=self.health, measures=self.measures
         )
         self.reports = Reports(
             self.store, consumed=lambda route, rollout: self.feeds.of(route, rollout).evidence.seq
@@ -130,14 +132,11 @@ class Parts:
             chosen=self.distilling.chosen,
         )
         replayer = Replayer(self._http, environment)
-        self.shadow = Shadow(
-            self.store,
-            replayer,
-            candidates=self.facts.candidates,
-            through=lambda: self.collecting.known_to,
-        )
-        self.judging = Judging(self.store, candidates=self.facts.candidates, measures=self.measures)
-        self.scoring = Scoring(self.store, measures=self.measures)
+        candidates = self.facts.candidates
+        self.shadow = Shadow(self.store, candidates=candidates, through=self.collecting.known_to)
+        self.replaying = Replaying(self.store, replayer, candidates=candidates)
+        self.judging = Judging(self.store, candidates=candidates, measures=self.measures)
+        self.scoring = Scoring(self.store, measures=self.measures, through=self.collecting.known_to)
         self.probes = Probes(self._http, self.health, self._student_upstreams)
         self.clients = self._clients(replayer, environment)
         self.ticks = self._ticks()
@@ -155,9 +154,8 @@ class Parts:
                         source=source,
                         coverage=coverage,
                     )
+        self.reconciler.begin()
         self.reconciler.fold_overrides()
-        self.reconciler.check_replay()
-        self.reconciler.publish()
 
     async def close(self) -> None:
         """Finish the ticks under way, drain the spool, close everything."""
@@ -237,22 +235,28 @@ class Parts:
         ticks = Ticks()
         ticks.add("collect", self.collecting.step, every_s=control.collect_s)
         ticks.add("overrides", self.reconciler.fold_overrides, every_s=_OVERRIDES_S)
-        ticks.add("score", self.scoring.step, every_s=control.tick_s)
         ticks.add("shadow.sample", self.shadow.sample, every_s=control.tick_s)
-        ticks.add("shadow.replay", self.shadow.replay, every_s=control.tick_s)
-        ticks.add("shadow.judge", self.judging.judge, every_s=control.tick_s)
-        ticks.add("reconcile", self._reconcile, every_s=control.tick_s)
+        reconcile = partial(self.reconciler.reconcile, self.collecting.known_to)
+        ticks.add("reconcile", reconcile, every_s=control.tick_s)
         ticks.add("events", self._copy_events, every_s=control.tick_s)
-        distil = partial(self.distilling.advance, self.clients)
-        ticks.add("distil", distil, every_s=max(control.tick_s, _DISTIL_S))
         ticks.add("programs", self.programs.poll, every_s=_PROGRAMS_S)
         ticks.add("probes", self.probes.probe, every_s=_PROBE_S)
         ticks.add("checkpoint", self.store.checkpoint, every_s=_CHECKPOINT_S)
         for route in self._config.routes.values():
-            if route.distill.enabled and route.distill.schedule is not None:
-                start = partial(self.distilling.start_scheduled, route)
-                ticks.add_cron(f"distil.{route.name}", start, line=route.distill.schedule)
+            self._add_ticks_of(route, ticks)
         return ticks
+
+    def _add_ticks_of(self, route: RouteConfig, ticks: Ticks) -> None:
+        """What waits for a provider, a metric or a trainer: a slow one holds up its route only."""
+        name, control = route.name, self._config.control
+        distil = partial(self.distilling.advance, self.clients, route)
+        ticks.add(f"score.{name}", partial(self.scoring.score, name), every_s=control.tick_s)
+        ticks.add(f"replay.{name}", partial(self.replaying.replay, name), every_s=control.tick_s)
+        ticks.add(f"judge.{name}", partial(self.judging.judge, name), every_s=control.tick_s)
+        ticks.add(f"distil.{name}", distil, every_s=max(control.tick_s, _DISTIL_S))
+        if route.distill.enabled and route.distill.schedule is not None:
+            start = partial(self.distilling.start_scheduled, route)
+            ticks.add_cron(f"schedule.{name}", start, line=route.distill.schedule)
 
     def _operations(self, code_version: str) -> Operations:
         view = StatusView(
@@ -289,9 +293,6 @@ class Parts:
         )
 
     # What the parts ask
-
-    def _reconcile(self) -> None:
-        self.reconciler.reconcile(through=self.collecting.known_to)
 
     def _copy_events(self) -> None:
         if self.log.problem is None:

@@ -54,6 +54,8 @@ class Reconciler:
         self._overrides = overrides
         self._writer = writer
         self._chosen = chosen
+        #: route -> when its evidence was read and its students were looked at, Unix seconds
+        self._read: dict[str, float] = {}
         #: (route, student) -> why it moved or why it stays, for status
         self.reasons: dict[tuple[str, str], str] = {}
 
@@ -68,39 +70,62 @@ class Reconciler:
             if self._rollouts.log.last_seq != before or self._pending():
                 self.publish()
 
-    def check_replay(self) -> None:
-        """Hold every student whose evidence, computed anew, is not what was stored."""
+    def begin(self) -> None:
+        """Hold every student whose evidence, computed anew, is not what was stored; publish."""
         with self._rollouts.lock:
-            for route in self._config.routes.values():
-                for rollout in self._rollouts.of(route.name).rollouts:
-                    if rollout.stage not in _ENDED:
-                        self._check_replay(route, rollout)
-
-    def reconcile(self, *, through: float) -> None:
-        """Take in the evidence up to ``through``, register what was chosen, decide, publish.
-
-        One piece on purpose: where the evidence can't be read, no lease is renewed, and the teacher
-        takes over when the leases end.
-        """
-        with self._rollouts.lock:
-            if self._rollouts.log.problem is not None:
-                self.publish()
-                return
-            self._feeds.read(through=through)
-            for route in self._config.routes.values():
-                self._register(route)
-                for rollout in self._rollouts.of(route.name).rollouts:
-                    if rollout.stage not in _ENDED:
-                        self._decide(route, rollout.student)
+            self._each(self._check_all)
             self.publish()
 
+    def reconcile(self, through: Callable[[str], float]) -> None:
+        """Take in the evidence, register what was chosen, decide, publish.
+
+        ``through``: the moment (Unix seconds) up to which all requests of a route are known.
+
+        Where a route's evidence can't be read, or its events can't be written, its leases are not
+        renewed, and the teacher takes over when they end; the other routes go on. Raises the last
+        error.
+        """
+        with self._rollouts.lock:
+            error = None
+            if self._rollouts.log.problem is None:
+                error = self._each(lambda route: self._reconcile(route, through(route.name)))
+            self.publish()
+        if error is not None:
+            raise error
+
+    def _each(self, act: Callable[[RouteConfig], None]) -> Exception | None:
+        """Act on every route; returns the last error. Leases run from the last success."""
+        failed = None
+        for route in self._config.routes.values():
+            now = time.time()
+            try:
+                act(route)
+            except Exception as error:
+                _log.error("route %s stays as it is, and its leases end: %s", route.name, error)
+                failed = error
+            else:
+                self._read[route.name] = now
+        return failed
+
+    def _check_all(self, route: RouteConfig) -> None:
+        for rollout in self._rollouts.of(route.name).rollouts:
+            if rollout.stage not in _ENDED:
+                self._check_replay(route, rollout)
+
+    def _reconcile(self, route: RouteConfig, through: float) -> None:
+        self._feeds.read(route, through=through)
+        self._register(route)
+        for rollout in self._rollouts.of(route.name).rollouts:
+            if rollout.stage not in _ENDED:
+                self._decide(route, rollout.student)
+
     def publish(self) -> Snapshot:
-        """Put the present state in force; renew the leases if they are due."""
+        """Put the present state in force; write renewed leases if they are due."""
         with self._rollouts.lock:
             now = time.time()
             states = {
                 name: msgspec.structs.replace(state, folded_override=self._overrides.folded(name))
-                for name, state in self._facts.route_states(now=now).items()
+                for name, state in self._facts.route_states(self._read).items()
             }
             renew_s = min(
                 (r.policy.rollout.lease_renew_s for r in self._config.routes.values()),

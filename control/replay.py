@@ -5,6 +5,7 @@ A replay carries no inference id, so the program host answers it without recordi
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -46,13 +47,15 @@ class Replayer:
         started = time.monotonic()
         try:
             body = replay_body(request, target.model)
-            response = await self._client.post(
-                f"{upstream.base_url}/chat/completions",
-                content=body,
-                headers=self._headers(upstream, timeout_s),
-                timeout=timeout_s,
-            )
-        except httpx.TimeoutException:
+            # httpx's own timeout is that of each read: a trickle would last for ever.
+            async with asyncio.timeout(timeout_s):
+                response = await self._client.post(
+                    f"{upstream.base_url}/chat/completions",
+                    content=body,
+                    headers=self._headers(upstream, timeout_s),
+                    timeout=timeout_s,
+                )
+        except (TimeoutError, httpx.TimeoutException):
             return Reply(failure="timeout", ms=_since(started))
         except httpx.HTTPError:
             return Reply(failure="connect", ms=_since(started))

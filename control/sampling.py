@@ -77,9 +77,11 @@ def draw(
 
 
 def _kind(request: Finished, student: str, policy: ShadowPolicy) -> tuple[Kind, float] | None:
+    # Who answers a pinned request was chosen by the client, not by the hash: no evidence.
+    if request.reason == "pin":
+        return None
     if request.served_by == "teacher":
         return Kind.SHADOW, policy.sample_rate
-    # A pinned request was chosen by the client, not by the hash: no evidence.
-    if request.student == student and request.reason == "rollout":
+    if request.student == student:
         return Kind.REVERSE_SHADOW, policy.reverse_rate
     return None

@@ -46,7 +46,7 @@ class CollectorStatus(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int = 0
     #: in the spool folder now
     spool_bytes: int = 0
-    #: all requests before this moment are in the store
+    #: all requests before this moment are in the store, but for those that are open still
     known_to: float = 0.0
 
 

@@ -19,6 +19,8 @@ from apscheduler.triggers.interval import IntervalTrigger
 from control.status import TickStatus
 
 _log = logging.getLogger("limbeck.control")
+#: a coroutine that waits for somebody else (a provider, a metric) is cancelled after that, seconds
+_STOP_S = 2.0
 
 Tick = Callable[[], object] | Callable[[], Awaitable[object]]
 
@@ -29,7 +31,8 @@ class Ticks:
     def __init__(self) -> None:
         self._scheduler = AsyncIOScheduler(timezone="UTC")
         self._health: dict[str, TickStatus] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        #: the runs under way -> whether they are coroutines, which can be cancelled
+        self._running: dict[asyncio.Task[None], bool] = {}
 
     def add(self, name: str, tick: Tick, *, every_s: float) -> None:
         """Run ``tick`` every ``every_s`` seconds; a plain function runs in a thread."""
@@ -44,10 +47,18 @@ class Ticks:
         self._scheduler.start()
 
     async def stop(self) -> None:
-        """No new runs; waits for those under way."""
+        """No new runs. What runs in a thread may end; a coroutine has seconds.
+
+        Ticks are idempotent over durable state, so a cancelled one is only done again.
+        """
         self._scheduler.pause()
+        if self._running:
+            await asyncio.wait(self._running, timeout=_STOP_S)
+        for task, cancellable in self._running.items():
+            if cancellable:
+                task.cancel()
         while self._running:
-            await asyncio.gather(*self._running, return_exceptions=True)
+            await asyncio.wait(self._running)
         self._scheduler.shutdown(wait=False)
 
     @property
@@ -70,15 +81,20 @@ class Ticks:
     async def _run(self, name: str, tick: Tick) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._running.add(task)
+        self._running[task] = cancellable = _is_coroutine(tick)
         started = time.monotonic()
         error: Exception | None = None
         try:
-            await _call(tick)
+            if cancellable:
+                await cast("Callable[[], Awaitable[object]]", tick)()
+            else:
+                await asyncio.to_thread(tick)
         except Exception as raised:
             error = raised
+        except asyncio.CancelledError:
+            return  # by `stop`
         finally:
-            self._running.discard(task)
+            del self._running[task]
         before = self._health[name]
         self._health[name] = after = msgspec.structs.replace(
             before,
@@ -91,9 +107,5 @@ class Ticks:
             _log.error("tick %s failed (%d times so far)", name, after.failures, exc_info=error)
 
 
-async def _call(tick: Tick) -> None:
-    function = tick.func if isinstance(tick, partial) else tick
-    if inspect.iscoroutinefunction(function):
-        await cast("Callable[[], Awaitable[object]]", tick)()
-    else:
-        await asyncio.to_thread(tick)
+def _is_coroutine(tick: Tick) -> bool:
+    return inspect.iscoroutinefunction(tick.func if isinstance(tick, partial) else tick)

@@ -1,7 +1,7 @@
 """The durable pipeline: dataset, jobs, students, exam, chosen candidate.
 
-`advance` is an idempotent tick that control calls again and again, never twice at once. All state
-is in the store, so it goes on after a crash at any point, and does nothing twice.
+`advance` is an idempotent tick that control calls again and again for each route, never twice at
+once. All state is in the store, so it goes on after a crash at any point, and does nothing twice.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _EXAM_PATIENCE_S = 900.0
 _MOST_UNREACHABLE = 0.5
 
 
-async def advance(store: Store, clients: Clients, *, now: float) -> list[Happening]:
-    """Bring every unfinished distillation one step further; returns what happened.
+async def advance(store: Store, clients: Clients, route: str, *, now: float) -> list[Happening]:
+    """Bring the distillation of ``route`` one step further; returns what happened.
 
     An examining step lasts as long as one candidate's exam; the others are short.
     """
     happened: list[Happening] = []
-    for distillation in await asyncio.to_thread(distillations.unfinished, store):
+    for distillation in await asyncio.to_thread(distillations.unfinished, store, route):
         happened += await _Tick(store, clients, distillation, now).take()
     return happened
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import time
 from pathlib import Path
@@ -12,7 +13,10 @@ import msgspec
 from gateway.errors import WorkerStartError
 from router.snapshot import Acknowledgement
 
-_LOCK_S = 0.5
+#: who only looks whether a worker lives holds the lock for microseconds; tried again so long
+_LOCK_S = 1.0
+
+logger = logging.getLogger(__name__)
 
 
 class AcknowledgementFile:
@@ -32,16 +36,28 @@ class AcknowledgementFile:
         # What an earlier worker of this name wrote stays until the first write: never half a text.
         self._length = os.fstat(self._fd).st_size
         self._last: Acknowledgement | None = None
+        self._failed = False
 
     def write(self, acknowledgement: Acknowledgement) -> None:
-        """Write, if anything but the time has changed."""
+        """Write, if anything but the time has changed.
+
+        A disk that takes no byte stops no worker: it obeys all the same, and whoever waits for its
+        word names it as missing.
+        """
         if self._last is not None and acknowledgement == msgspec.structs.replace(
             self._last, time=acknowledgement.time
         ):
             return
         # Never shorter than before: no reader sees the end of an older text.
         data = msgspec.json.encode(acknowledgement).ljust(self._length)
-        os.pwrite(self._fd, data, 0)
+        try:
+            os.pwrite(self._fd, data, 0)
+        except OSError as error:
+            if not self._failed:
+                self._failed = True
+                logger.error("%s can't be written: %s; free some space there", self.path, error)
+            return
+        self._failed = False
         self._length = len(data)
         self._last = acknowledgement
 

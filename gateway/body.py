@@ -44,7 +44,7 @@ def parse_head(body: bytes) -> Head:
     except msgspec.ValidationError as error:
         message = f"The request body is not valid: {error}."
         raise Refusal(400, message, param=_param(error), code="invalid_body") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"The request body is not valid JSON: {error}."
         raise Refusal(400, message, code="invalid_json") from None
 

@@ -29,10 +29,7 @@ class Capture:
     def end(
         self, passage: Passage, *, status: int, finish: str, content_type: str, answer: bytes
     ) -> None:
-        """Record a request's end, once; before the last byte of its answer goes out."""
-        if passage.ended:
-            return
-        passage.ended = True
+        """Record a request's end; before the last byte of its answer goes out."""
         if passage.recorded:
             latency_us = int((time.monotonic() - passage.started) * 1e6)
             frame = _end_frame(passage, self._worker, status, finish, content_type, latency_us)

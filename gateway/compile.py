@@ -18,6 +18,9 @@ from router.snapshot import SCHEMA, Override, Snapshot, Target, Upstream
 #: the key between limbeck's own processes
 INTERNAL_KEY_ENV = "LIMBECK_INTERNAL_KEY"
 
+#: name, base URL and key of an upstream -> its client
+_Clients = dict[tuple[str, str, str | None], Client]
+
 logger = logging.getLogger(__name__)
 _decode = msgspec.json.Decoder(Snapshot).decode
 
@@ -43,7 +46,7 @@ class Compiler:
     def __init__(self, wheel: Wheel, environ: Mapping[str, str]) -> None:
         self._wheel = wheel
         self._environ = environ
-        self._clients: dict[tuple[str, str, str | None], Client] = {}
+        self._clients: _Clients = {}
 
     @property
     def clients(self) -> Iterable[Client]:
@@ -52,7 +55,23 @@ class Compiler:
 
     def compile(self, snapshot: Snapshot, overrides: dict[str, Override]) -> InForce:
         """Compile a snapshot; raise `SnapshotError` for one that contradicts itself."""
-        clients: dict[tuple[str, str, str | None], Client] = {}
+        clients: _Clients = {}
+        try:
+            in_force = self._compile(snapshot, overrides, clients)
+        except SnapshotError:
+            _retire(clients, self._clients)
+            raise
+        _retire(self._clients, clients)
+        self._clients = clients
+        return in_force
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await asyncio.gather(*(client.close() for client in self._clients.values()))
+
+    def _compile(
+        self, snapshot: Snapshot, overrides: dict[str, Override], clients: _Clients
+    ) -> InForce:
         upstreams = {
             name: self._endpoint(name, upstream, clients)
             for name, upstream in snapshot.upstreams.items()
@@ -78,18 +97,11 @@ class Compiler:
             if snapshot.passthrough not in upstreams:
                 raise SnapshotError(f"passthrough upstream {snapshot.passthrough!r} is not defined")
             passthrough = upstreams[snapshot.passthrough]
-        self._keep(clients)
         return InForce(
             snapshot=snapshot, models=models, passthrough=passthrough, overrides=overrides
         )
 
-    async def close(self) -> None:
-        """Close all connections."""
-        await asyncio.gather(*(client.close() for client in self._clients.values()))
-
-    def _endpoint(
-        self, name: str, upstream: Upstream, clients: dict[tuple[str, str, str | None], Client]
-    ) -> Endpoint:
+    def _endpoint(self, name: str, upstream: Upstream, clients: _Clients) -> Endpoint:
         env = upstream.api_key_env or (INTERNAL_KEY_ENV if upstream.internal else None)
         api_key = self._environ.get(env) if env is not None else None
         identity = (name, upstream.base_url, api_key)
@@ -114,11 +126,11 @@ class Compiler:
             missing_key=env if env is not None and not api_key else None,
         )
 
-    def _keep(self, clients: dict[tuple[str, str, str | None], Client]) -> None:
-        for identity, client in self._clients.items():
-            if identity not in clients:
-                client.retire()
-        self._clients = clients
+
+def _retire(clients: _Clients, kept: _Clients) -> None:
+    for identity, client in clients.items():
+        if identity not in kept:
+            client.retire()
 
 
 def _named(upstreams: dict[str, Endpoint], target: Target, *, route: str) -> Endpoint:

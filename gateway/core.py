@@ -115,6 +115,9 @@ class Core:
             # The client does not read, or the worker stops and can't wait any longer.
             self._end(passage, CLIENT_LEFT, "client_disconnect", answer=b"".join(passage.captured))
             raise
+        except Exception:
+            self._end(passage, 500, "internal_error", answer=b"")
+            raise
 
     async def _whole(self, passage: Passage, call: Call, exchange: Exchange) -> None:
         body = passage.captured[0]
@@ -142,19 +145,21 @@ class Core:
         try:
             while chunk:
                 tail = (tail + chunk[-_TAIL:])[-_TAIL:]
-                if tail.rstrip().endswith(b"[DONE]"):
-                    # A client stops reading here: nothing may be missing when it does.
-                    held = chunk
-                else:
-                    await exchange.send(held + chunk, last=False)
+                held += chunk
+                if tail.endswith(_DONE):
+                    # A client stops reading here: nothing may be missing when it does, and nobody
+                    # waits for an upstream that does not end its body.
+                    break
+                if not tail.rstrip().endswith(b"[DONE]"):
+                    await exchange.send(held, last=False)
                     held = b""
                 chunk = await call.read()
                 captured.append(chunk)
         except UpstreamError as error:
             if not held:
-                self._forwarder.student_broke_off(passage)
                 finish = error.finish
                 held = _error_event(error, passage, after=tail)
+        self._forwarder.stream_ended(passage, whole=finish == "stop")
         answer = b"".join(captured)
         self._end(passage, call.status, finish, content_type=_content_type(call), answer=answer)
         await exchange.send(held, last=True)
@@ -181,6 +186,9 @@ class Core:
         answer: bytes,
         content_type: str = "application/json",
     ) -> None:
+        if passage.ended:
+            return
+        passage.ended = True
         self._capture.end(
             passage, status=status, finish=finish, content_type=content_type, answer=answer
         )
@@ -207,7 +215,9 @@ class Core:
             passage.task.cancel()
 
 
-_TAIL = 16
+_TAIL = 24
+#: a stream's last event, whole
+_DONE = (b"\ndata: [DONE]\n\n", b"\ndata: [DONE]\r\n\r\n", b"\ndata:[DONE]\n\n")
 _ABOUT_THE_BODY = (b"content-type", b"content-encoding")
 
 

@@ -39,7 +39,7 @@ def check_feedback(body: bytes) -> FeedbackItem:
         item = _decode(body)
     except msgspec.ValidationError as error:
         raise Refusal(400, f"The feedback is not valid: {error}.", code="invalid_body") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(
             400, f"The feedback is not valid JSON: {error}.", code="invalid_json"
         ) from None

@@ -58,18 +58,23 @@ class Follower:
         self._clock = clock
         self._stamp: Stamp | None = None
         self._saved: tuple[int, int, str] | None = None
-        self._seen_missing = False
+        #: why the snapshot file can't be used; None: it can
+        self._problem: str | None = None
 
     async def run(self) -> None:
-        """Poll until cancelled."""
+        """Poll until cancelled. A disk that is slow to save the copy never delays the next poll."""
+        saving: asyncio.Task[None] | None = None
+        unsaved = False
         while True:
             await asyncio.sleep(POLL_S)
             try:
-                if self.poll():
-                    await asyncio.to_thread(self.save_last_good)
+                unsaved = self.poll() or unsaved
             except Exception:
                 # Whatever it is, serving goes on with what is in force, and the next poll tries.
                 logger.exception("the poll of the snapshot failed")
+            if unsaved and (saving is None or saving.done()):
+                unsaved = False
+                saving = asyncio.create_task(asyncio.to_thread(self.save_last_good))
 
     def poll(self) -> bool:
         """Read what has changed; True if another snapshot is in force.
@@ -133,12 +138,14 @@ class Follower:
             self._stamp = stamp
             snapshot = parse_snapshot(self._snapshot.read_bytes())
             self._take(snapshot)
-        except FileNotFoundError:
-            if self._stamp is not None or not self._seen_missing:
-                self._stamp, self._seen_missing = None, True
-                self._broken("the file is not there")
-        except (SnapshotError, OSError) as error:
+            self._problem = None
+        except SnapshotError as error:
             self._broken(str(error))
+        except OSError as error:
+            # The next poll tries again: the file may be the same, and readable by then.
+            self._stamp = None
+            missing = isinstance(error, FileNotFoundError)
+            self._broken("the file is not there" if missing else str(error))
 
     def _take(self, snapshot: Snapshot) -> None:
         current = self.in_force
@@ -164,6 +171,9 @@ class Follower:
             logger.info("snapshot epoch %d, version %d is in force", *_order(snapshot))
 
     def _broken(self, problem: str) -> None:
+        if problem == self._problem:
+            return
+        self._problem = problem
         self.errors += 1
         if self.in_force is None:
             logger.error("%s can't be used: %s", self._snapshot, problem)

@@ -11,8 +11,10 @@ from gateway.counters import Counters
 from gateway.errors import ClientLeft, ConnectFailed, UpstreamError, UpstreamLost
 from gateway.in_force import Endpoint
 from gateway.passage import Passage
-from gateway.upstream.call import Call
+from gateway.upstream.call import IDLE_S, Call
 
+#: a student that is silent for so long in the middle of its answer is lost, seconds
+STUDENT_IDLE_S = 60.0
 _STALE_PROMPT = 412
 #: the request's own fault: says nothing about the student's health
 _BAD_INPUTS = 400
@@ -55,7 +57,8 @@ class Forwarder:
             failure = error
         passage.student_us = int((time.monotonic() - asked) * 1e6)
         if answer is not None and answer.status < 300:
-            self._breakers.succeeded(route.name, student)
+            if not answer.streams:
+                self._breakers.succeeded(route.name, student)
             return answer
         self._failed(passage, student, answer, failure)
         if not _may_repeat(route.route.replayable, answer, failure):
@@ -65,9 +68,13 @@ class Forwarder:
             raise failure
         return await self._ask(passage, passage.endpoint, answer_by=None)
 
-    def student_broke_off(self, passage: Passage) -> None:
-        """A student failed after its first byte: too late for the teacher, not for the breaker."""
-        if passage.student is not None:
+    def stream_ended(self, passage: Passage, *, whole: bool) -> None:
+        """A stream is over: what broke off is too late for the teacher, not for the breaker."""
+        if passage.student is None:
+            return
+        if whole:
+            self._breakers.succeeded(passage.route.name, passage.student)
+        else:
             self._count_failure(passage, passage.student)
 
     async def _ask(self, passage: Passage, endpoint: Endpoint, *, answer_by: float | None) -> Call:
@@ -94,6 +101,7 @@ class Forwarder:
             body,
             total_by=passage.total_by,
             answer_by=answer_by,
+            idle_s=IDLE_S if answer_by is None else STUDENT_IDLE_S,
             fresh=not passage.route.route.replayable,
         )
         try:

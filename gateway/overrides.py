@@ -56,7 +56,9 @@ class OverrideFolder:
         path = self._folder / name
         try:
             return _decode(path.read_bytes())
-        except (msgspec.DecodeError, UnicodeDecodeError, PermissionError) as error:
+        except FileNotFoundError:
+            raise
+        except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
             # Somebody wanted this route stopped: a file that can't be read stops it too.
             logger.error("%s can't be read (%s); its route goes to the teacher", path, error)
             return Override(

@@ -67,7 +67,7 @@ class Passage(Timer):
     client_left: bool = False
     #: of a stream: what arrived so far
     captured: list[bytes] = field(default_factory=list)
-    #: nothing more is to be recorded
+    #: recorded and counted
     ended: bool = False
 
     def on_due(self, now: float) -> None:

@@ -65,7 +65,8 @@ class Wheel:
                     timer.on_due(now)
                 except Exception:
                     # One broken timer must not end everybody's deadlines.
-                    logger.exception("a timer failed: %r", timer)
+                    # Its class alone: the whole of it may hold a client's key and request.
+                    logger.exception("a timer failed: %s", type(timer).__name__)
 
     async def run(self) -> None:
         """Turn until cancelled."""

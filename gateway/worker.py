@@ -63,6 +63,8 @@ class WorkerSettings:
     spool_policy: Literal["availability", "audit"] = "availability"
     #: of the spool's folder, all writers together; None: the spool's default
     max_spool_bytes: int | None = None
+    #: of the spool's disk, left free; None: the spool's default
+    min_free_bytes: int | None = None
 
 
 def serve(settings: WorkerSettings) -> None:
@@ -93,7 +95,10 @@ class Worker:
         self._acknowledgement = AcknowledgementFile(settings.acknowledgements, settings.worker)
         self._recorder = Recorder(
             lambda: SpoolWriter(
-                settings.spool, name=settings.worker, max_bytes=settings.max_spool_bytes
+                settings.spool,
+                name=settings.worker,
+                max_bytes=settings.max_spool_bytes,
+                min_free_bytes=settings.min_free_bytes,
             ),
             worker=settings.worker,
         )

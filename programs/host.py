@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import sys
-from pathlib import Path
 
 import uvicorn
 
@@ -42,7 +41,7 @@ def serve(settings: HostSettings) -> None:
             TeacherSide(settings) if settings.side == "teacher" else StudentSide(settings, key=key)
         )
         dspy_compat.prepare(workers=settings.concurrency)
-        recorder = _recorder(settings.spool, f"{settings.route}-{settings.side}")
+        recorder = _recorder(settings)
         app = HostApp(settings, programs, recorder, key=key).asgi()
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, timeout_graceful_shutdown=_DRAIN_S
@@ -64,6 +63,13 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _recorder(spool: Path, name: str) -> Recorder:
-    worker = "host-" + re.sub(r"[^A-Za-z0-9]+", "-", name).lower()
-    return Recorder(lambda: SpoolWriter(spool, name=None), worker=worker)
+def _recorder(settings: HostSettings) -> Recorder:
+    def writer() -> SpoolWriter:
+        return SpoolWriter(
+            settings.spool,
+            max_bytes=settings.max_spool_bytes,
+            min_free_bytes=settings.min_free_bytes,
+        )
+
+    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{settings.route}-{settings.side}").lower()
+    return Recorder(writer, worker=f"host-{name}")

@@ -39,6 +39,10 @@ class HostSettings:
     #: the students' folder; the student side needs it
     students: Path | None = None
     spool: Path
+    #: of the spool's folder, all writers together; None: the spool's default
+    max_spool_bytes: int | None = None
+    #: of the spool's disk, left free; None: the spool's default
+    min_free_bytes: int | None = None
     host: str = "127.0.0.1"
     port: int
     #: what to do with system messages: ``reject``, ``ignore`` or ``field:NAME``

@@ -1,47 +1,18 @@
-"""The named conditions of the state table: values in, None or the reason in words why not."""
+"""The named conditions of the state table: values in, None or the reason in words why not.
+
+Those about a student that answers badly or not at all are in `router.availability`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from router.events import AUTO, Signal
+from router.events import AUTO
 from router.forms import bar_text
 from router.policy import Policy, Step
 from router.stages import RESUMABLE, HeldReason, Stage
-from router.state import Rollout, RouteRollouts
 from router.verdicts import EvidenceSummary
-
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """Everything that a condition may look at."""
-
-    route: RouteRollouts
-    #: None before registration
-    rollout: Rollout | None
-    signal: Signal
-    policy: Policy
-
-    @property
-    def now(self) -> float:
-        """Unix seconds."""
-        return self.signal.ts
-
-    @property
-    def the(self) -> Rollout:
-        """The rollout, where the table says that there is one."""
-        assert self.rollout is not None, "a row for an unregistered student asked for its rollout"
-        return self.rollout
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A named condition of the table."""
-
-    name: str
-    #: None: it holds; else why not, in words
-    why_not: Callable[[View], str | None]
+from router.view import Condition, View, duration
 
 
 def is_held_for(reason: HeldReason) -> Condition:
@@ -103,6 +74,14 @@ def _evidence_holds(evidence: EvidenceSummary) -> str | None:
     if evidence.passes:
         return None
     return f"E is below 1/alpha_{evidence.k} = {evidence.threshold:.4g} now: {evidence.gate.reason}"
+
+
+def _watched(view: View) -> str | None:
+    """E may be of last week: without pairs of this step nobody has seen how it goes."""
+    evidence, entered = view.signal.evidence, view.the.entered
+    if evidence is not None and evidence.newest is not None and evidence.newest >= entered:
+        return None
+    return f"no scored pair since {view.the.stage.value} began: nothing watches the quality"
 
 
 def _recovered(evidence: EvidenceSummary) -> str | None:
@@ -168,63 +147,6 @@ def _room(view: View) -> str | None:
 def _expired(view: View) -> str | None:
     left = view.the.entered + view.policy.rollout.ready_expires_s - view.now
     return None if left <= 0.0 else f"READY expires in {duration(left)}"
-
-
-def _fit(view: View) -> str | None:
-    if view.the.unhealthy_since is None:
-        return None
-    return f"unavailable for {duration(view.now - view.the.unhealthy_since)}"
-
-
-def _unfit(view: View) -> str | None:
-    return None if view.the.unhealthy_since is not None else "no availability fault"
-
-
-def why_unavailable(view: View) -> str | None:
-    """Say why the student can't be relied on to answer; None: it can."""
-    health = view.signal.facts.health
-    if health.unreachable is not None:
-        return f"endpoint gone: {health.unreachable}"
-    if health.breakers_open_since is not None:
-        # Breakers close on live requests only: after a return they get the whole time again.
-        open_for = view.now - max(health.breakers_open_since, view.the.availability_from)
-        if open_for >= view.policy.guard.breakers_open_s:
-            return f"all breakers open for {duration(open_for)}"
-    return health.availability.reason if health.availability.verdict == "alarm" else None
-
-
-def _unavailable(view: View) -> str | None:
-    if why_unavailable(view) is not None:
-        return None
-    return view.signal.facts.health.availability.reason
-
-
-def _flapping(view: View) -> str | None:
-    policy = view.policy.guard
-    holds = 1 + view.the.holds_in_window(policy, now=view.now, sent=view.signal.facts.health.sent)
-    if holds >= policy.flap_holds:
-        return None
-    return f"availability hold {holds} of {policy.flap_holds} in the window"
-
-
-def _healthy_dwell(view: View) -> str | None:
-    rollout, health, dwells = view.the, view.signal.facts.health, view.policy.guard.return_dwell_s
-    holds = rollout.holds_in_window(view.policy.guard, now=view.now, sent=health.sent)
-    dwell = dwells[min(max(holds, 1), len(dwells)) - 1]
-    if health.healthy_since is None or health.unreachable is not None:
-        return f"unhealthy; returns after {duration(dwell)} without a failure"
-    # The fault itself, and not only the last probe before it, starts the dwell.
-    since = max(health.healthy_since, rollout.unhealthy_since or health.healthy_since)
-    if view.now - since >= dwell:
-        return None
-    return f"healthy for {duration(view.now - since)} of {duration(dwell)}"
-
-
-def _gone_too_long(view: View) -> str | None:
-    since, limit = view.the.unhealthy_since, view.policy.guard.gone_after_s
-    if since is not None and view.now - since >= limit:
-        return None
-    return f"not unhealthy for {duration(limit)}"
 
 
 def step_policy(stage: Stage, policy: Policy) -> Step:
@@ -307,14 +229,6 @@ def _said_why(view: View) -> str | None:
     return None if view.signal.reason.strip() else "say why: a reason is needed"
 
 
-def duration(seconds: float) -> str:
-    """Write a time span for people."""
-    for unit, name in ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min")):
-        if seconds >= unit:
-            return f"{seconds / unit:.3g} {name}"
-    return f"{max(seconds, 0.0):.3g} s"
-
-
 RESUMABLE_HOLD = Condition("a resumable reason", _resumable)
 ROUTE_OPEN = Condition("route not killed", _not_killed)
 ARTEFACT_THERE = Condition("artefact there", _artefact_there)
@@ -326,6 +240,7 @@ GATE_PROMOTES = Condition("gate promotes", _gate_says("promote"))
 GATE_REJECTS = Condition("gate rejects", _gate_says("reject"))
 GATE_UNDECIDED = Condition("cap reached", _gate_says("inconclusive"))
 EVIDENCE_HOLDS = Condition("E still at 1/alpha_k", _with_evidence(_evidence_holds))
+WATCHED = Condition("a scored pair of this step", _watched)
 QUALITY_ALARM = Condition("bar guard alarms", _guard_says("alarm"))
 WARNING = Condition("warning detector fires", _guard_says("warn"))
 NO_WARNING = Condition("no warning, no alarm", _guard_says("clear"))
@@ -338,13 +253,6 @@ NO_FREEZE = Condition("no freeze", _no_freeze)
 FREEZE = Condition("freeze in force", _freeze)
 ROOM = Condition("no other challenger", _room)
 EXPIRED = Condition("READY too long", _expired)
-FIT = Condition("no availability fault", _fit)
-UNFIT = Condition("availability fault", _unfit)
-UNAVAILABLE = Condition("availability alarm", _unavailable)
-AVAILABLE = Condition("no availability alarm", why_unavailable)
-FLAPPING = Condition("5th hold in the window", _flapping)
-HEALTHY_DWELL = Condition("healthy dwell", _healthy_dwell)
-GONE_TOO_LONG = Condition("unhealthy for 7 days", _gone_too_long)
 STEP_DONE = Condition("served and dwell", _step_done)
 STARVED = Condition("5 dwells without enough requests", _starved)
 EVERY_STEP = Condition("every step needs approval", _every_step)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from router.conditions import FLAPPING, View, duration, what_changed, why_unavailable
+from router.availability import FLAPPING, why_unavailable
+from router.conditions import what_changed
 from router.events import AUTO, Event, Facts, Signal
 from router.policy import Policy
 from router.rollout import Refusal, Transition, step
@@ -18,6 +19,7 @@ from router.stages import EXPOSED, RAMP, HeldReason, Stage
 from router.state import Rollout, RouteRollouts
 from router.table import TABLE
 from router.verdicts import EvidenceSummary
+from router.view import View, duration
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,7 +47,7 @@ def register(move: Move) -> Rollout:
         k=move.k,
         stage=Stage.SHADOW,
         entered=move.ts,
-        marks=Marks(cap_from=move.ts),
+        marks=Marks(since=move.ts, cap_from=move.ts),
         hashes=move.hashes,
     )
 
@@ -106,7 +106,12 @@ def change(rollout: Rollout, move: Move) -> Rollout:
     """Hold an exposed student, and begin gate and guards afresh as a new candidate."""
     held = hold_for(HeldReason.CHANGED)(rollout, move)
     warned = HeldReason.WARN in held.reasons
-    marks = Marks(cap_from=move.ts, guard_from=move.ts, return_from=move.ts if warned else None)
+    marks = Marks(
+        since=move.ts,
+        cap_from=move.ts,
+        guard_from=move.ts,
+        return_from=move.ts if warned else None,
+    )
     return replace(held, k=move.k, marks=marks, hashes=move.hashes, why=move.reason)
 
 
@@ -153,7 +158,7 @@ def begin_again(rollout: Rollout, move: Move) -> Rollout:
         stage=Stage.SHADOW,
         entered=move.ts,
         why=move.reason,
-        marks=Marks(cap_from=move.ts),
+        marks=Marks(since=move.ts, cap_from=move.ts),
         unhealthy_since=rollout.unhealthy_since if rollout.stage is not Stage.ROLLED_BACK else None,
         availability_from=rollout.availability_from,
         hashes=move.hashes,

@@ -21,10 +21,10 @@ from router.duplicates import FirstCopies, GuardCopies, GuardCopiesState
 from router.errors import EvidenceError
 from router.form_evidence import FormEvidence, FormState
 from router.forms import forms_of
-from router.gate import alpha_for, check_scores, judge
+from router.gate import alpha_for, blockers, judge
 from router.guard import CLEAR, quality_arl
 from router.outages import Outages, OutagesState
-from router.pairs import Coverage, Marks, Outcome, Pair
+from router.pairs import Marks, Outcome, Pair, check
 from router.policy import Policy
 from router.recent import Recent, RecentState
 from router.verdicts import EvidenceSummary, GateVerdict, GuardVerdict, Interval
@@ -53,6 +53,7 @@ class EvidenceState(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     marks: Marks
     outcomes: dict[str, int]
+    newest: float | None = None
     forms: tuple[FormState, ...]
     student: TimeAverageState
     teacher: TimeAverageState
@@ -75,6 +76,7 @@ class Evidence:
         self._alpha_k = alpha_for(k, policy.gate.alpha)
         self._forms = tuple(FormEvidence(f, self._alpha_k, policy) for f in forms_of(policy.gate))
         self._outcomes: dict[str, int] = {}
+        self._newest: float | None = None
         self._student = TimeAverage(0.0, 1.0)
         self._teacher = TimeAverage(0.0, 1.0)
         self._recent = Recent(policy.gate.recent_s)
@@ -88,7 +90,7 @@ class Evidence:
 
     def add(self, pair: Pair) -> None:
         """Consume the next pair; a pair that must not be evidence is refused, nothing changes."""
-        self._check(pair)
+        check(pair, after=self.seq, where=f"pair {pair.seq} of candidate {self.k}")
         outcome = pair.outcome
         if outcome is Outcome.SCORED and self._outages.cover(pair.ts):
             outcome = Outcome.OUTAGE
@@ -157,6 +159,7 @@ class Evidence:
             k=self.k,
             n=self._forms[0].gate.n,
             n_all=self._forms[0].futility_all.n,
+            newest=self._newest,
             alpha_k=self._alpha_k,
             threshold=1.0 / self._alpha_k,
             passes=all(form.gate.passes for form in self._forms),
@@ -206,6 +209,7 @@ class Evidence:
             seq=self.seq,
             marks=self.marks,
             outcomes=dict(sorted(self._outcomes.items())),
+            newest=self._newest,
             forms=tuple(form.state() for form in self._forms),
             student=self._student.state(),
             teacher=self._teacher.state(),
@@ -229,6 +233,7 @@ class Evidence:
         evidence.marks = state.marks
         evidence.seq = state.seq
         evidence._outcomes = dict(state.outcomes)
+        evidence._newest = state.newest
         for form, saved in zip(evidence._forms, state.forms, strict=True):
             form.load(saved)
         evidence._student = TimeAverage.restore(state.student)
@@ -242,26 +247,9 @@ class Evidence:
 
     # Inside
 
-    def _check(self, pair: Pair) -> None:
-        where = f"pair {pair.seq} of candidate {self.k}"
-        if pair.seq <= self.seq:
-            raise EvidenceError(f"{where} is not behind pair {self.seq}: each pair counts once")
-        if pair.coverage is Coverage.VOLUNTEERED:
-            raise EvidenceError(
-                f"{where}: volunteered labels are no evidence; people correct what is wrong, and a"
-                " bad student would pass"
-            )
-        if not (math.isfinite(pair.ts) and 0.0 < pair.weight <= 1.0):
-            raise EvidenceError(f"{where}: time {pair.ts}, weight {pair.weight} not in (0, 1]")
-        if pair.outcome is Outcome.SCORED:
-            if pair.student is None or pair.teacher is None:
-                raise EvidenceError(f"{where} is called scored, but a score is missing")
-            check_scores(pair.student, pair.teacher)
-            if pair.control is not None:
-                check_scores(pair.control)
-
     def _score(self, pair: Pair, student: float, teacher: float) -> None:
         differences = tuple(form.form.difference(student, teacher) for form in self._forms)
+        self._newest = pair.ts if self._newest is None else max(self._newest, pair.ts)
         self._recent.add(pair.ts, differences, pair.weight)
         for form, difference in zip(self._forms, differences, strict=True):
             form.futility_all.update(-difference, pair.weight)
@@ -286,33 +274,15 @@ class Evidence:
                     form.returning.add(student, teacher, pair.weight)
 
     def _blockers(self, now: float) -> list[str]:
-        """Say what, beside E, stands against promotion. Missing data never promotes."""
-        policy = self._policy.gate
-        blockers = []
-        if not self._control_rejected:
-            blockers.append(
-                "negative control: this metric cannot tell a shuffled answer from a real one"
-                f" (not rejected within {self._forms[0].control.n} pairs)"
-            )
-        coverage = self._label_coverage
-        if coverage is not None and coverage < policy.min_label_coverage:
-            blockers.append(
-                f"label coverage {coverage:.3f} is below {policy.min_label_coverage:.2f}"
-            )
-        if self._outages.share > policy.max_outage_share:
-            blockers.append(
-                f"outage windows cover {self._outages.share:.1%} of the pairs' time, above"
-                f" {policy.max_outage_share:.0%}"
-            )
-        recent = self._recent.means(now)
-        days = f"the last {policy.recent_s / 86_400.0:.3g} days, all copies"
-        if recent is None:
-            blockers.append(f"no pair in {days}")
-        elif min(recent) <= 0.0:
-            blockers.append(f"mean D {min(recent):+.4f} over {days} is not above 0")
-        if any(form.futility_all.log_max >= -math.log(policy.beta) for form in self._forms):
-            blockers.append("over all copies of near-duplicates the student is below the bar")
-        return blockers
+        return blockers(
+            self._policy.gate,
+            control_rejected=self._control_rejected,
+            control_n=self._forms[0].control.n,
+            label_coverage=self._label_coverage,
+            outage_share=self._outages.share,
+            recent=self._recent.means(now),
+            log_futility_all=max(form.futility_all.log_max for form in self._forms),
+        )
 
     def _cap(self, now: float) -> str | None:
         """Say why the search ends now, if it does."""

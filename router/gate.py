@@ -14,6 +14,7 @@ import msgspec
 from router.bets import Bets, BetsState
 from router.errors import EvidenceError
 from router.forms import Form
+from router.pairs import check_scores
 from router.policy import GatePolicy
 from router.verdicts import GateVerdict, amount
 
@@ -79,13 +80,6 @@ class Gate:
         return gate
 
 
-def check_scores(*scores: float) -> None:
-    """Refuse what is no score; a score is never clipped."""
-    for score in scores:
-        if not 0.0 <= score <= 1.0:
-            raise EvidenceError(f"score {score} must lie in [0, 1]; fix the metric")
-
-
 def judge(gates: Sequence[Gate], blockers: Sequence[str], cap: str | None) -> GateVerdict:
     """Conclude from all bars together: every one must pass, each at alpha_k.
 
@@ -101,6 +95,46 @@ def judge(gates: Sequence[Gate], blockers: Sequence[str], cap: str | None) -> Ga
     if cap is not None:
         return GateVerdict(verdict="inconclusive", reason=f"{cap}: {why}")
     return GateVerdict(verdict="collect", reason=why)
+
+
+def blockers(
+    policy: GatePolicy,
+    *,
+    control_rejected: bool,
+    control_n: int,
+    label_coverage: float | None,
+    outage_share: float,
+    recent: tuple[float, ...] | None,
+    log_futility_all: float,
+) -> list[str]:
+    """Say what, beside E, stands against promotion. Missing data never promotes.
+
+    ``recent``: the mean of D of each bar over the policy's last ``recent_s``, all copies;
+    ``log_futility_all``: the highest futility of any bar so far, all copies.
+    """
+    found = []
+    if not control_rejected:
+        found.append(
+            "negative control: this metric cannot tell a shuffled answer from a real one"
+            f" (not rejected within {control_n} pairs)"
+        )
+    if label_coverage is not None and label_coverage < policy.min_label_coverage:
+        found.append(
+            f"label coverage {label_coverage:.3f} is below {policy.min_label_coverage:.2f}"
+        )
+    if outage_share > policy.max_outage_share:
+        found.append(
+            f"outage windows cover {outage_share:.1%} of the pairs' time, above"
+            f" {policy.max_outage_share:.0%}"
+        )
+    days = f"the last {policy.recent_s / 86_400.0:.3g} days, all copies"
+    if recent is None:
+        found.append(f"no pair in {days}")
+    elif min(recent) <= 0.0:
+        found.append(f"mean D {min(recent):+.4f} over {days} is not above 0")
+    if log_futility_all >= -math.log(policy.beta):
+        found.append("over all copies of near-duplicates the student is below the bar")
+    return found
 
 
 def _standing(gate: Gate) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import enum
+import math
 
 import msgspec
+
+from router.errors import EvidenceError
 
 
 class Outcome(enum.StrEnum):
@@ -67,10 +70,38 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str | None = None
 
 
+def check(pair: Pair, *, after: int, where: str) -> None:
+    """Refuse a pair that must not become evidence; ``after``: the last consumed pair."""
+    if pair.seq <= after:
+        raise EvidenceError(f"{where} is not behind pair {after}: each pair counts once")
+    if pair.coverage is Coverage.VOLUNTEERED:
+        raise EvidenceError(
+            f"{where}: volunteered labels are no evidence; people correct what is wrong, and a"
+            " bad student would pass"
+        )
+    if not (math.isfinite(pair.ts) and 0.0 < pair.weight <= 1.0):
+        raise EvidenceError(f"{where}: time {pair.ts}, weight {pair.weight} not in (0, 1]")
+    if pair.outcome is Outcome.SCORED:
+        if pair.student is None or pair.teacher is None:
+            raise EvidenceError(f"{where} is called scored, but a score is missing")
+        check_scores(pair.student, pair.teacher)
+        if pair.control is not None:
+            check_scores(pair.control)
+
+
+def check_scores(*scores: float) -> None:
+    """Refuse what is no score; a score is never clipped."""
+    for score in scores:
+        if not 0.0 <= score <= 1.0:
+            raise EvidenceError(f"score {score} must lie in [0, 1]; fix the metric")
+
+
 class Marks(msgspec.Struct, frozen=True, kw_only=True):
     """Since when a rollout's pairs feed what; only requests after a mark count (Unix seconds)."""
 
-    #: start of the evidence, or of its last extension: the cap of time runs from here
+    #: start of the evidence
+    since: float = 0.0
+    #: as `since`, or the last extension: the cap of time runs from here
     cap_from: float = 0.0
     #: how often a person extended the search
     extensions: int = 0

@@ -33,7 +33,6 @@ from collections.abc import Iterable
 import msgspec
 from msgspec.structs import replace
 
-from router.conditions import Condition, View
 from router.effects import Move, register
 from router.errors import ChainError, IllegalEvent
 from router.events import AUTO, COMMANDS, Event, RolloutEvent, Signal
@@ -42,6 +41,7 @@ from router.policy import Policy
 from router.stages import EXPOSED, Stage, next_step
 from router.state import Rollout, RouteRollouts
 from router.table import TABLE, Row, Target
+from router.view import Condition, View
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,12 +8,13 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from router import availability as health
 from router import conditions as when
 from router import effects as do
-from router.conditions import Condition
 from router.effects import Effect
 from router.events import Event
 from router.stages import EXPOSED, RAMP, SERVING, HeldReason, Stage
+from router.view import Condition
 
 
 class Target(enum.Enum):
@@ -54,7 +55,7 @@ _SEARCH = (
         Event.GATE_PROMOTE,
         Stage.READY,
         do.make_ready,
-        when=(when.GATE_PROMOTES, when.FIT, when.AVAILABLE, when.ROUTE_OPEN),
+        when=(when.GATE_PROMOTES, health.FIT, health.AVAILABLE, when.ROUTE_OPEN),
     ),
     Row((Stage.SHADOW,), Event.GATE_REJECT, Stage.REJECTED, do.end, when=(when.GATE_REJECTS,)),
     Row(
@@ -95,8 +96,8 @@ _RAMP = (
             when.REPORT_CURRENT,
             when.EVIDENCE_HOLDS,
             when.NO_FREEZE,
-            when.FIT,
-            when.AVAILABLE,
+            health.FIT,
+            health.AVAILABLE,
             when.ROOM,
             when.ROUTE_OPEN,
             when.SETTLED,
@@ -118,7 +119,8 @@ _RAMP = (
             when.STEP_DONE,
             when.NO_WARNING,
             when.EVIDENCE_HOLDS,
-            when.AVAILABLE,
+            when.WATCHED,
+            health.AVAILABLE,
             when.CONSENT,
             when.CAPACITY,
             when.NO_FREEZE,
@@ -188,9 +190,15 @@ _RETURNS = (
         Event.HEALTHY,
         Target.RETURN,
         do.release(HeldReason.AVAILABILITY),
-        when=(when.is_held_for(HeldReason.AVAILABILITY), when.HEALTHY_DWELL),
+        when=(when.is_held_for(HeldReason.AVAILABILITY), health.HEALTHY_DWELL),
     ),
-    Row(_UNEXPOSED, Event.HEALTHY, Target.SAME, do.recover, when=(when.UNFIT, when.HEALTHY_DWELL)),
+    Row(
+        _UNEXPOSED,
+        Event.HEALTHY,
+        Target.SAME,
+        do.recover,
+        when=(health.UNFIT, health.HEALTHY_DWELL),
+    ),
     Row(
         (Stage.HELD,),
         Event.GATE_PROMOTE,
@@ -226,22 +234,22 @@ _FAULTS = (
         Event.AVAILABILITY_ALARM,
         Stage.ROLLED_BACK,
         do.end,
-        when=(when.UNAVAILABLE, when.FLAPPING),
+        when=(health.UNAVAILABLE, health.FLAPPING),
     ),
     Row(
         EXPOSED,
         Event.AVAILABILITY_ALARM,
         Stage.HELD,
         do.hold_for(HeldReason.AVAILABILITY),
-        when=(when.UNAVAILABLE,),
+        when=(health.UNAVAILABLE,),
     ),
-    Row(_UNEXPOSED, Event.AVAILABILITY_ALARM, Target.SAME, do.sicken, when=(when.UNAVAILABLE,)),
+    Row(_UNEXPOSED, Event.AVAILABILITY_ALARM, Target.SAME, do.sicken, when=(health.UNAVAILABLE,)),
     Row(
         (Stage.HELD,),
         Event.UNHEALTHY_TOO_LONG,
         Stage.ROLLED_BACK,
         do.end,
-        when=(when.is_held_for(HeldReason.AVAILABILITY), when.GONE_TOO_LONG),
+        when=(when.is_held_for(HeldReason.AVAILABILITY), health.GONE_TOO_LONG),
     ),
     Row(
         (Stage.READY, *EXPOSED),

@@ -85,6 +85,8 @@ class EvidenceSummary(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     #: scored pairs, all copies
     n_all: int
+    #: when the request of the newest scored pair came, Unix seconds; None: there is none
+    newest: float | None = None
     alpha_k: float
     #: 1 / alpha_k
     threshold: float
@@ -124,5 +126,6 @@ class EvidenceSummary(msgspec.Struct, frozen=True, kw_only=True):
 def amount(log: float) -> str:
     """Write exp(``log``) for people, however large it is."""
     if log < math.log(1e6):
-        return f"{math.exp(log):.3g}"
+        value = math.exp(log)
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
     return f"10^{log / math.log(10):.1f}"

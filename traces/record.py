@@ -48,7 +48,7 @@ class RequestEnd(msgspec.Struct, frozen=True, kw_only=True, tag="end", omit_defa
     upstream: str = ""
     upstream_model: str = ""
     status: int
-    #: stop, client_disconnect, upstream_lost, upstream_timeout, refused
+    #: stop, client_disconnect, upstream_lost, upstream_timeout, refused, internal_error
     finish: str = "stop"
     latency_us: int
     ttft_us: int | None = None

@@ -42,9 +42,10 @@ class _ChunkChoice(msgspec.Struct, frozen=True):
 
 
 class _Chunk(msgspec.Struct, frozen=True):
-    id: str | None = None
-    created: int | None = None
-    model: str | None = None
+    # Of any type: an odd id must not cost the content.
+    id: Any = None
+    created: Any = None
+    model: Any = None
     choices: list[_ChunkChoice] | None = None
     usage: Any = None
     error: Any = None
@@ -74,9 +75,9 @@ class Assembled(msgspec.Struct):
     """A chat completion, as it would have come without streaming; ``error`` if one interrupted."""
 
     object: str = "chat.completion"
-    id: str | None = None
-    created: int | None = None
-    model: str | None = None
+    id: Any = None
+    created: Any = None
+    model: Any = None
     choices: list[_Choice] = []
     usage: Any = None
     error: Any = None

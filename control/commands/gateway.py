@@ -21,6 +21,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="on a full spool: answer and count what is lost, or refuse (default: availability)",
     )
     parser.add_argument("--max-spool-mb", type=int, default=4096, metavar="MB")
+    parser.add_argument(
+        "--min-free-mb",
+        type=int,
+        metavar="MB",
+        help="of the disk, left free (default: 2 GB, or a twentieth of a small disk)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
             spool=layout.spool,
             spool_policy=args.spool_policy,
             max_spool_bytes=args.max_spool_mb << 20,
+            min_free_bytes=None if args.min_free_mb is None else args.min_free_mb << 20,
         )
     )
     return 0

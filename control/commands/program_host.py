@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
             student_server=f"{addresses.student_server.url}/v1",
             students=layout.students,
             spool=layout.spool,
+            max_spool_bytes=config.gateway.max_spool_bytes,
+            min_free_bytes=config.gateway.min_free_bytes,
             host=address.host,
             port=address.port,
         )

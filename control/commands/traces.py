@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from control.status import TraceStatus
 
 
+#: heading and least width; the two without share what is left
+_COLUMNS = (
+    ("time", 8), ("route", 6), ("by", 7), ("why", 7), ("status", 6), ("ms", 5), ("cost", 8),
+    ("text", None), ("answer", None),
+)  # fmt: skip
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("route", nargs="?", metavar="ROUTE", help="of this route only")
     parser.add_argument("--limit", type=int, default=20, help="at most that many (default: 20)")
@@ -48,9 +55,17 @@ def _print_table(found: list[TraceStatus]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("time", "route", "by", "why", "status", "ms", "cost", "text", "answer"):
-        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+    table = Table(box=None, pad_edge=False, expand=True)
+    for heading, width in _COLUMNS:
+        # A narrow terminal cuts the texts, not the figures.
+        table.add_column(
+            heading,
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=width,
+            ratio=None if width else 1,
+            justify="right" if heading in ("ms", "cost") else "left",
+        )
     for trace in found:
         cells = (
             at(trace.ts)[11:],

@@ -30,6 +30,7 @@ def to_document(config: Config) -> dict[str, Any]:
             **_given(passthrough=gateway.passthrough),
             "spool_policy": gateway.spool_policy,
             "max_spool_mb": gateway.max_spool_mb,
+            **_given(min_free_mb=gateway.min_free_mb),
         },
         "control": {
             "admin_bind": str(control.admin_bind),

@@ -150,6 +150,7 @@ def _config(file: FileSection, path: Path) -> Config:
             passthrough=gateway.passthrough,
             spool_policy=gateway.spool_policy,
             max_spool_mb=gateway.max_spool_mb,
+            min_free_mb=gateway.min_free_mb,
         ),
         control=ControlConfig(
             admin_bind=control.admin_bind,

@@ -70,6 +70,7 @@ class GatewaySection(Section):
     passthrough: str | None = None
     spool_policy: SpoolPolicy = _GATEWAY.spool_policy
     max_spool_mb: Annotated[int, Field(ge=16)] = _GATEWAY.max_spool_mb
+    min_free_mb: Annotated[int, Field(ge=0)] | None = None
 
 
 class ControlSection(Section):

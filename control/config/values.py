@@ -74,6 +74,16 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
     passthrough: str | None = None
     spool_policy: SpoolPolicy = "availability"
     max_spool_mb: int = 4096
+    #: of the disk, left free; None: 2 GB, or a twentieth of a small disk
+    min_free_mb: int | None = None
+
+    @property
+    def max_spool_bytes(self) -> int:
+        return self.max_spool_mb << 20
+
+    @property
+    def min_free_bytes(self) -> int | None:
+        return None if self.min_free_mb is None else self.min_free_mb << 20
 
 
 class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):

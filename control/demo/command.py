@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from control.demo.narrator import Narrator
-    from control.demo.result import DemoResult, Seen
+    from control.demo.result import DemoResult
     from control.demo.scene import Scene
     from control.demo.story import Story
     from control.demo.traffic import Traffic
@@ -63,8 +63,16 @@ def _scene(args: argparse.Namespace) -> Scene:
     from control.demo.scene import Scene, free_port, fresh_folder, write_scene
     from control.errors import BadInput
 
-    if args.requests < 100 or args.rate <= 0:
-        raise BadInput("--requests must be at least 100, and --rate above 0")
+    if args.requests < 100:
+        raise BadInput("--requests must be at least 100")
+    if not 0 < args.rate <= 10_000 or not 0 <= args.latency <= 60:
+        raise BadInput("--rate must be above 0 and at most 10000, --latency between 0 and 60")
+    if args.rows is not None and args.rows < 1:
+        raise BadInput("--rows must be at least 1")
+    if not 0 < args.port < 65_536:
+        raise BadInput("--port must be between 1 and 65535")
+    if args.json is not None and not args.json.absolute().parent.is_dir():
+        raise BadInput(f"--json {args.json}: its folder does not exist: make it first")
     taken: set[int] = set()
     real = args.data is not None
     # Real data has many classes: more rows before the first student, and fewer requests to spare.
@@ -88,8 +96,11 @@ def _scene(args: argparse.Namespace) -> Scene:
         latency_s=args.latency,
     )
     scene.world().questions(scene.requests)  # bad data is told before anything starts
-    folder.mkdir(parents=True, exist_ok=True)
-    write_scene(scene)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_scene(scene)
+    except OSError as error:
+        raise BadInput(f"{folder}: can't be written: {error.strerror}") from error
     return scene
 
 
@@ -157,44 +168,24 @@ def _serve(scene: Scene) -> int:
 def _result(
     scene: Scene, world: World, story: Story, traffic: Traffic, report: Path, seconds: float
 ) -> DemoResult:
-    from control.demo.result import DemoResult
-    from control.demo.story import side
+    from control.demo.result import DemoResult, seen, student_side, teacher_side
 
+    proof = story.proof
     return DemoResult(
         about=world.about,
         ending=story.ending,
         reason=story.reason,
         student=story.student.student if story.student else None,
         trainer=story.student.trainer if story.student else None,
-        teacher_side=side(story.proof, "teacher"),
-        student_side=side(story.proof, "student"),
+        teacher_side=teacher_side(proof) if proof else None,
+        student_side=student_side(proof) if proof else None,
         requests_sent=traffic.sent,
         requests_failed=traffic.failed,
         detection_pairs=story.detection[0] if story.detection else None,
         detection_s=story.detection[1] if story.detection else None,
         rollback_s=story.rollback.seconds if story.rollback else None,
         command_s=story.command_s,
-        seen=_seen(traffic),
+        seen=tuple(seen(part, window) for part, window in traffic.windows.items() if window.sent),
         report=os.path.relpath(report),
         seconds=seconds,
     )
-
-
-def _seen(traffic: Traffic) -> tuple[Seen, ...]:
-    from control.demo.result import Seen
-
-    rows = []
-    for part, window in traffic.windows.items():
-        answered = len(window.latencies_s)
-        if not window.sent:
-            continue
-        rows.append(
-            Seen(
-                part=part, sent=window.sent, failed=window.failed,
-                right=window.right / answered if answered else None,
-                p50_s=window.quantile(0.5), p95_s=window.quantile(0.95),
-                by_student=window.served_by.get("student", 0) / max(answered, 1),
-                cost_per_1000_usd=1000 * window.cost_usd / answered if answered else None,
-            )
-        )  # fmt: skip
-    return tuple(rows)

@@ -8,6 +8,9 @@ from rich.table import Table
 
 from control.demo.scene import STUDENT_PRICE, Scene
 from control.demo.stand_in import PRICE_IN, PRICE_OUT
+from control.demo.traffic import Window
+from control.report import words
+from router.verdicts import EvidenceSummary
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,6 +20,9 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     low: float | None
     high: float | None
     pairs: int
+
+    def __str__(self) -> str:
+        return f"{words.score(self.score)} ({words.interval(self.low, self.high)})"
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,15 +64,40 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+def teacher_side(evidence: EvidenceSummary) -> Side:
+    """What the pairs say about the teacher."""
+    low, high = evidence.teacher_interval or (None, None)
+    return Side(score=evidence.mean_teacher, low=low, high=high, pairs=evidence.n)
+
+
+def student_side(evidence: EvidenceSummary) -> Side:
+    """What the pairs say about the student."""
+    low, high = evidence.student_interval or (None, None)
+    return Side(score=evidence.mean_student, low=low, high=high, pairs=evidence.n)
+
+
+def seen(part: str, window: Window) -> Seen:
+    """What callers saw in one part."""
+    answered = len(window.latencies_s)
+    return Seen(
+        part=part, sent=window.sent, failed=window.failed,
+        right=window.right / answered if answered else None,
+        p50_s=window.quantile(0.5), p95_s=window.quantile(0.95),
+        by_student=window.served_by.get("student", 0) / answered if answered else 0.0,
+        cost_per_1000_usd=1000 * window.cost_usd / answered if answered else None,
+    )  # fmt: skip
+
+
 def print_result(console: Console, result: DemoResult, scene: Scene) -> None:
     """Print the table."""
     table = Table(title="What callers saw", title_justify="left", box=None, pad_edge=False)
-    for name in ("part", "sent", "failed", "right", "p50", "p95", "by student", "$ per 1,000"):
+    for name in ("part", "sent", "failed", "right", "p50", "p95", "by student", "per 1,000"):
         table.add_column(name, justify="left" if name == "part" else "right")
     for row in result.seen:
         table.add_row(
-            row.part, f"{row.sent:,}", f"{row.failed:,}", _score(row.right), _ms(row.p50_s),
-            _ms(row.p95_s), f"{row.by_student:.0%}", _usd(row.cost_per_1000_usd),
+            row.part, f"{row.sent:,}", f"{row.failed:,}", words.score(row.right),
+            words.duration(row.p50_s), words.duration(row.p95_s), f"{row.by_student:.0%}",
+            words.spent(row.cost_per_1000_usd, 0),
         )  # fmt: skip
     console.print()
     console.print(table)
@@ -82,42 +113,25 @@ def print_result(console: Console, result: DemoResult, scene: Scene) -> None:
 
 
 def _lines(result: DemoResult) -> list[tuple[str, str]]:
-    lines = []
+    how = (result.ending.replace("_", " "), result.reason)
+    lines = [("how it ended", ": ".join(word for word in how if word))]
+    if result.student is not None:
+        lines.append(("student", f"{result.student} ({result.trainer})"))
     for name, side in (("teacher", result.teacher_side), ("student", result.student_side)):
         if side is not None and side.score is not None:
-            bounds = f"[{_score(side.low)}, {_score(side.high)}]"
-            lines.append(
-                (f"score of the {name}", f"{side.score:.3f} {bounds} over {side.pairs:,} pairs")
-            )
+            pairs = words.plural(side.pairs, "pair")
+            lines.append((f"score of the {name}", f"{side} over {pairs}"))
     lines.append(
         ("requests sent / failed", f"{result.requests_sent:,} / {result.requests_failed:,}")
     )
     if result.detection_pairs is not None and result.detection_s is not None:
-        lines.append(
-            ("detection delay", f"{result.detection_pairs:,} pairs, {result.detection_s:.1f} s")
-        )
+        pairs = words.plural(result.detection_pairs, "pair")
+        lines.append(("detection delay", f"{pairs}, {words.duration(result.detection_s)}"))
     if result.rollback_s is not None:
-        lines.append(
-            ("rollback by the guard", f"{result.rollback_s * 1000:.0f} ms to the last worker")
-        )
+        taken = words.duration(result.rollback_s)
+        lines.append(("rollback by the guard", f"{taken} to the last worker"))
     if result.command_s is not None:
-        lines.append(
-            (
-                "rollback by the command",
-                f"{result.command_s * 1000:.0f} ms from its start to the last worker",
-            )
-        )
+        taken = words.duration(result.command_s)
+        lines.append(("rollback by the command", f"{taken} from its start to the last worker"))
     lines.append(("report", result.report))
     return lines
-
-
-def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _ms(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
-
-
-def _usd(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

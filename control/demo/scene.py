@@ -16,6 +16,8 @@ from control.files import write_atomically
 
 _TEMPLATE = Path(__file__).parent / "template"
 _STATE = "demo.json"
+#: how far above the wanted port to look for a free one
+_PORTS = 500
 #: dollars per million tokens that a student on one's own machine is taken to cost
 STUDENT_PRICE = 0.05
 ROUTE = "tickets"
@@ -92,7 +94,7 @@ def read_scene(folder: Path) -> Scene:
     """The scene of an earlier demo. Raises `BadInput` where there is none."""
     try:
         return msgspec.json.decode((folder / _STATE).read_bytes(), type=Scene)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise BadInput(
             f"{folder}: no demo was made here ({error}): run `limbeck demo --folder {folder}` first"
         ) from error
@@ -100,23 +102,25 @@ def read_scene(folder: Path) -> Scene:
 
 def fresh_folder(wanted: Path | None) -> Path:
     """A folder that does not exist yet, or is empty."""
-    if wanted is not None:
-        if wanted.exists() and (not wanted.is_dir() or any(wanted.iterdir())):
-            raise BadInput(
-                f"{wanted}: is not empty: name another folder, or start this one again with "
-                f"`limbeck demo --serve --folder {wanted}`"
-            )
-        return wanted.absolute()
-    candidates = (
-        Path(f"limbeck-demo{suffix}") for suffix in ("", *(f"-{n}" for n in range(2, 1000)))
-    )
-    return next(path for path in candidates if not path.exists()).absolute()
+    if wanted is None:
+        names = ("limbeck-demo", *(f"limbeck-demo-{n}" for n in range(2, 1000)))
+        return next(path for path in map(Path, names) if not path.exists()).absolute()
+    if wanted.is_dir() and any(wanted.iterdir()):
+        raise BadInput(
+            f"{wanted}: is not empty: name another folder, or start this one again with "
+            f"`limbeck demo --serve --folder {wanted}`"
+        )
+    if wanted.exists() and not wanted.is_dir():
+        raise BadInput(f"{wanted}: is a file, not a folder: name another one")
+    return wanted.absolute()
 
 
 def free_port(preferred: int, taken: set[int]) -> int:
-    """``preferred``, or the next port above it that nobody listens on."""
-    for port in range(preferred, preferred + 500):
+    """``preferred``, or the next port above it that nobody listens on and that is not taken."""
+    for port in range(preferred, min(preferred + _PORTS, 65_536)):
         if port not in taken and is_free(Address(host=LOOPBACK, port=port)):
             taken.add(port)
             return port
-    raise BadInput(f"no free port on {LOOPBACK} from {preferred} on: stop what holds them")
+    raise BadInput(
+        f"no free port on {LOOPBACK} from {preferred} on: start from another one with --port"
+    )

@@ -7,14 +7,14 @@ chat) from a `World`. It is no model: everything it says is generated or recorde
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import random
 import re
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -28,7 +28,41 @@ PRICE_IN, PRICE_OUT = 2.5, 10.0
 _SPREAD = 0.25
 _LONGEST = 6.0
 
+#: a word with the white space behind it: a stream puts the text together again, unchanged
+_WORDS = re.compile(r"\S+\s*|\s+")
 _TEXT = re.compile(r"\[\[ ## text ## \]\]\n(.*?)(?=\n\n(?:\[\[ ## |Respond with)|\Z)", re.DOTALL)
+
+
+class _Part(msgspec.Struct):
+    text: str = ""
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: str | list[_Part] | None = None
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content)
+        return self.content or ""
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool = False
+
+
+class _Chat(msgspec.Struct):
+    """What the stand-in reads of a chat completion request; it ignores the rest."""
+
+    model: str
+    messages: list[_Message]
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+
+
+class _Move(msgspec.Struct):
+    policy: Literal[1, 2]
 
 
 def create_app(world: World, *, latency_s: float, seed: int = 7) -> FastAPI:
@@ -37,7 +71,7 @@ def create_app(world: World, *, latency_s: float, seed: int = 7) -> FastAPI:
     ``latency_s``: median time to an answer.
     """
     app = FastAPI(title="limbeck demo: stand-in provider")
-    state = {"policy": 1}
+    state = _Move(policy=1)
     rng = random.Random(seed)
 
     @app.get("/healthz")
@@ -46,22 +80,31 @@ def create_app(world: World, *, latency_s: float, seed: int = 7) -> FastAPI:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        return {
-            "object": "list",
-            "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "limbeck-demo"}],
-        }
+        model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "limbeck-demo"}
+        return {"object": "list", "data": [model]}
 
     @app.post("/world")
     async def move(request: Request) -> dict[str, int]:
-        state["policy"] = int((await request.json())["policy"])
-        return state
+        state.policy = msgspec.json.decode(await request.body(), type=_Move).policy
+        return {"policy": state.policy}
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
-        body = json.loads(await request.body())
+        asked = msgspec.json.decode(await request.body(), type=_Chat)
+        last = next((m.text for m in reversed(asked.messages) if m.role == "user"), None)
+        if last is None:
+            raise msgspec.ValidationError("messages: none is of the user")
         await asyncio.sleep(latency_s * min(math.exp(rng.gauss(0.0, _SPREAD)), _LONGEST))
-        content = _say(world, body["messages"], policy=state["policy"])
-        return _respond(body, content)
+        return _respond(asked, _say(world, last, policy=state.policy))
+
+    @app.exception_handler(UnicodeDecodeError)
+    @app.exception_handler(msgspec.DecodeError)
+    async def refuse(_: Request, error: Exception) -> Response:
+        body = {
+            "message": f"the request body can't be used: {error}",
+            "type": "invalid_request_error", "param": None, "code": None,
+        }  # fmt: skip
+        return JSONResponse({"error": body}, status_code=400)
 
     return app
 
@@ -77,13 +120,9 @@ def serve(world: World, *, port: int, latency_s: float) -> None:
     )
 
 
-def _say(world: World, messages: list[dict[str, Any]], *, policy: int) -> str:
-    last = next(m["content"] for m in reversed(messages) if m["role"] == "user")
-    if not isinstance(last, str):
-        last = "".join(part.get("text", "") for part in last)
+def _say(world: World, last: str, *, policy: int) -> str:
     found = _TEXT.search(last)
-    text = found.group(1).strip("\n") if found else last
-    label = world.answer(text, policy=policy)
+    label = world.answer(found.group(1).strip("\n") if found else last, policy=policy)
     if found is None:
         return label
     return (
@@ -92,20 +131,20 @@ def _say(world: World, messages: list[dict[str, Any]], *, policy: int) -> str:
     )
 
 
-def _respond(body: dict[str, Any], content: str) -> Response:
+def _respond(asked: _Chat, content: str) -> Response:
     # Four characters a token is the usual rule of thumb; a stand-in has no tokenizer.
-    tokens_in = sum(len(str(m["content"])) for m in body["messages"]) // 4
+    tokens_in = sum(len(message.text) for message in asked.messages) // 4
     tokens_out = max(1, len(content) // 4)
     usage = {
         "prompt_tokens": tokens_in,
         "completion_tokens": tokens_out,
         "total_tokens": tokens_in + tokens_out,
     }
-    head = {"id": f"chatcmpl-{time.time_ns()}", "created": int(time.time()), "model": body["model"]}
-    if body.get("stream"):
-        wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+    head = {"id": f"chatcmpl-{time.time_ns()}", "created": int(time.time()), "model": asked.model}
+    if asked.stream:
+        wanted = asked.stream_options is not None and asked.stream_options.include_usage
         return StreamingResponse(
-            _stream(head, content, usage if wants_usage else None), media_type="text/event-stream"
+            _stream(head, content, usage if wanted else None), media_type="text/event-stream"
         )
     choice = {
         "index": 0,
@@ -119,18 +158,16 @@ async def _stream(
     head: dict[str, Any], content: str, usage: dict[str, int] | None
 ) -> AsyncIterator[bytes]:
     def event(**rest: Any) -> bytes:
-        return (
-            b"data: "
-            + json.dumps({**head, "object": "chat.completion.chunk", **rest}).encode()
-            + b"\n\n"
-        )
+        chunk = {**head, "object": "chat.completion.chunk", **rest}
+        return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
 
-    yield event(
-        choices=[{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]
-    )
-    for word in content.split(" "):
-        yield event(choices=[{"index": 0, "delta": {"content": word + " "}, "finish_reason": None}])
-    yield event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
+    def piece(finish: str | None = None, **delta: str) -> bytes:
+        return event(choices=[{"index": 0, "delta": delta, "finish_reason": finish}])
+
+    yield piece(role="assistant", content="")
+    for word in _WORDS.findall(content):
+        yield piece(content=word)
+    yield piece("stop")
     if usage:
         yield event(choices=[], usage=usage)
     yield b"data: [DONE]\n\n"

@@ -9,16 +9,19 @@ import asyncio
 import math
 import re
 import time
+from collections.abc import Sequence
 
 import httpx
 
 from control.demo.narrator import Narrator
 from control.demo.observer import Observer, newest
-from control.demo.result import DemoResult, Side
+from control.demo.result import student_side, teacher_side
 from control.demo.scene import ROUTE, Scene
 from control.demo.traffic import Traffic
 from control.demo.world import World
 from control.errors import ControlError
+from control.report import words
+from control.report.model import Point
 from control.status import RollbackStatus, RouteStatus, StudentStatus
 from router.stages import Stage
 from router.verdicts import EvidenceSummary
@@ -176,10 +179,8 @@ class Story:
 
         student = await self._see.until(enough, seconds=_RAMP_S, what="enough LIVE traffic")
         self.proof = student.evidence or self.proof
-        before = self._traffic.windows["teacher alone"]
-        tell.say(
-            f"median latency {_ms(before.quantile(0.5))} before, {_ms(window.quantile(0.5))} now"
-        )
+        before, now = self._traffic.windows["teacher alone"].quantile(0.5), window.quantile(0.5)
+        tell.say(f"median latency {words.duration(before)} before, {words.duration(now)} now")
 
     async def _drift(self) -> None:
         tell = self._tell
@@ -220,9 +221,9 @@ class Story:
         self.ending, self.reason = "rolled_back", student.why
         tell.say(f"alarm: {student.why}", style="red")
         _, body = await self._see.report()
-        pairs = sum(changed < point.ts <= student.entered for point in body.history)
+        pairs = pairs_between(body.history, changed, student.entered)
         self.detection = (pairs, student.entered - changed)
-        tell.say(f"found after {pairs} pairs and {self.detection[1]:.1f} s")
+        tell.say(f"found after {words.plural(pairs, 'pair')} and {self.detection[1]:.1f} s")
         if self._weight > 0:
             route = await self._see.until(
                 lambda r: r if r.last_rollback and r.last_rollback.seconds is not None else None,
@@ -230,7 +231,9 @@ class Story:
             )  # fmt: skip
             self.rollback = route.last_rollback
             seconds = self.rollback.seconds if self.rollback else None
-            tell.say(f"all traffic is back on the teacher {_ms(seconds)} after the alarm")
+            tell.say(
+                f"all traffic is back on the teacher {words.duration(seconds)} after the alarm"
+            )
         self._traffic.phase("rolled back")
         code, output, _ = await self._see.command(
             "rollback", ROUTE, "--reason", "a drill", "--json"
@@ -264,10 +267,9 @@ class Story:
         self._tell.bar("evidence", max(0.0, evidence.log_e) / goal, note)
 
     def _tell_scores(self, evidence: EvidenceSummary) -> None:
-        teacher, student = side(evidence, "teacher"), side(evidence, "student")
         self._tell.say(
-            f"over {evidence.n} pairs, in request order: teacher {_scored(teacher)}, "
-            f"student {_scored(student)}"
+            f"over {words.plural(evidence.n, 'pair')}, in request order: "
+            f"teacher {teacher_side(evidence)}, student {student_side(evidence)}"
         )
 
     def _end(self, ending: str, reason: str) -> bool:
@@ -276,27 +278,10 @@ class Story:
         return False
 
 
-def side(evidence: EvidenceSummary | None, which: str) -> Side | None:
-    """One side's score with its interval."""
-    if evidence is None:
-        return None
-    mean, bounds = (
-        (evidence.mean_teacher, evidence.teacher_interval)
-        if which == "teacher"
-        else (evidence.mean_student, evidence.student_interval)
-    )
-    low, high = bounds if bounds is not None else (None, None)
-    return Side(score=mean, low=low, high=high, pairs=evidence.n)
+def pairs_between(history: Sequence[Point], after: float, through: float) -> int:
+    """How many pairs were consumed of a span of time (Unix seconds).
 
-
-def _scored(side: Side | None) -> str:
-    if side is None or side.score is None or side.low is None or side.high is None:
-        return "-"
-    return f"{side.score:.3f} [{side.low:.3f}, {side.high:.3f}]"
-
-
-def _ms(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
-
-
-__all__ = ["DemoResult", "Story", "side"]
+    By their places: of a long history the report keeps every n-th point only.
+    """
+    places = [max((p.seq for p in history if p.ts <= end), default=0) for end in (after, through)]
+    return places[1] - places[0]

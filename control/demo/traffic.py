@@ -19,6 +19,7 @@ from control.demo.world import Question, World
 #: the truth follows its request after this time, seconds
 TRUTH_AFTER_S = 0.5
 _MAX_OPEN = 96
+_MOST_ERRORS = 5
 
 
 @dataclass
@@ -57,12 +58,15 @@ class Traffic:
         self._phase = self.phase("start")
         self._open: set[asyncio.Task[None]] = set()
         self._stopped = False
+        # Both go to this machine: a proxy in the environment is not meant for them.
         self._client = openai.AsyncOpenAI(
-            base_url=base_url, api_key=api_key, max_retries=0, timeout=60.0
-        )
+            base_url=base_url, api_key=api_key, max_retries=0, timeout=60.0,
+            http_client=openai.DefaultAsyncHttpxClient(trust_env=False),
+        )  # fmt: skip
         self._feedback = httpx.AsyncClient(
-            base_url=base_url, headers={"authorization": f"Bearer {api_key}"}, timeout=30.0
-        )
+            base_url=base_url, headers={"authorization": f"Bearer {api_key}"}, timeout=30.0,
+            trust_env=False,
+        )  # fmt: skip
 
     def phase(self, name: str) -> Window:
         """Count under ``name`` from now on."""
@@ -117,8 +121,7 @@ class Traffic:
             answer = completion.choices[0].message.content or ""
         except openai.APIError as error:
             window.failed += 1
-            if len(self.errors) < 5:
-                self.errors.append(f"{type(error).__name__}: {error}"[:300])
+            self._note(f"{type(error).__name__}: {error}")
             return
         window.latencies_s.append(time.monotonic() - started)
         by = raw.headers.get("x-limbeck-served-by", "?")
@@ -127,7 +130,8 @@ class Traffic:
             used = completion.usage
             window.cost_usd += _cost(by, used.prompt_tokens, used.completion_tokens)
         window.right += category_of(answer) == truth
-        self._start(self._tell(raw.headers["x-limbeck-inference-id"], truth))
+        if inference_id := raw.headers.get("x-limbeck-inference-id"):
+            self._start(self._tell(inference_id, truth))
 
     async def _tell(self, inference_id: str, truth: str) -> None:
         await asyncio.sleep(TRUTH_AFTER_S)
@@ -138,8 +142,11 @@ class Traffic:
         try:
             (await self._feedback.post("feedback", json=body)).raise_for_status()
         except httpx.HTTPError as error:
-            if len(self.errors) < 5:
-                self.errors.append(f"feedback: {type(error).__name__}: {error}"[:300])
+            self._note(f"feedback: {type(error).__name__}: {error}")
+
+    def _note(self, error: str) -> None:
+        if len(self.errors) < _MOST_ERRORS:
+            self.errors.append(error[:300])
 
 
 def _cost(by: str, tokens_in: int, tokens_out: int) -> float:

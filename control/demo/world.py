@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import csv
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
 
+from control.demo.likeliest import Likeliest
 from control.demo.tickets import INTENTS, relabelled, tickets
+from control.errors import BadInput
 
 #: share of the tickets that the stand-in's frontier model gets wrong
 TEACHER_ERROR = 0.07
 
 
-class WorldError(ValueError):
+class WorldError(BadInput):
     """The demo's data cannot be used; the message says which file, and what is expected."""
 
 
@@ -97,17 +101,12 @@ class TicketWorld:
 
     def _intent(self, text: str) -> str:
         known = self._intent_of.get(text)
-        return known if known is not None else _closest(text)
+        return known if known is not None else _examples().label(text)
 
 
-def _closest(text: str) -> str:
-    """The intent whose generated tickets share most words with a text that somebody typed."""
-    words = set(text.lower().split())
-    scores: Counter[str] = Counter()
-    for ticket in tickets(2_000, seed=1):
-        common = words & set(ticket.text.lower().split())
-        scores[ticket.intent] = max(scores[ticket.intent], len(common))
-    return scores.most_common(1)[0][0]
+@cache
+def _examples() -> Likeliest:
+    return Likeliest((ticket.text, ticket.intent) for ticket in tickets(2_000, seed=1))
 
 
 @dataclass
@@ -132,11 +131,18 @@ class RecordedWorld:
         for row in recorded:
             confusion[row["gold"]].append(row["gpt4"])
         self._confusion = dict(confusion)
+        silent = sorted(set(self._gold.values()) - set(confusion))
+        if silent:
+            raise WorldError(
+                f"{self.folder}/recorded_gpt4.csv: no recorded answer for the classes "
+                f"{', '.join(silent[:5])}{' ...' if len(silent) > 5 else ''} of train.csv: "
+                "every class needs one at least"
+            )
         self._order = [Question(text=text, truth=gold) for text, gold in self._gold.items()]
         random.Random(self.seed).shuffle(self._order)
         self._right = sum(row["gold"] == row["gpt4"] for row in recorded) / len(recorded)
 
-    @property
+    @cached_property
     def classes(self) -> tuple[str, ...]:
         return tuple(sorted(set(self._gold.values())))
 
@@ -159,7 +165,7 @@ class RecordedWorld:
     def truth(self, text: str, *, policy: int) -> str:
         gold = self._gold.get(text)
         if gold is None:
-            gold = self._nearest(text)
+            gold = self._likeliest.label(text)
         if policy == 1:
             return gold
         return self._moved(gold)
@@ -178,10 +184,9 @@ class RecordedWorld:
         at = self.classes.index(name) if name in self.classes else 0
         return self.classes[at - 1] if at % 2 else name
 
-    def _nearest(self, text: str) -> str:
-        words = set(text.lower().split())
-        best = max(self._order, key=lambda q: len(words & set(q.text.lower().split())))
-        return best.truth
+    @cached_property
+    def _likeliest(self) -> Likeliest:
+        return Likeliest((question.text, question.truth) for question in self._order)
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
@@ -189,17 +194,26 @@ def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         raise WorldError(
             f"{path}: no such file; --data wants a folder with recorded_gpt4.csv and train.csv"
         )
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = set(columns) - set(reader.fieldnames or ())
-        if missing:
-            raise WorldError(
-                f"{path}: the columns {sorted(missing)} are missing (found {reader.fieldnames})"
-            )
-        rows = [
-            {name: row[name].strip() if name != "text" else row[name] for name in columns}
-            for row in reader
-        ]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(_rows(path, csv.DictReader(file, strict=True), columns))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise WorldError(f"{path}: can't be read as CSV in UTF-8: {error}") from error
     if not rows:
         raise WorldError(f"{path}: no rows")
     return rows
+
+
+def _rows(
+    path: Path, reader: csv.DictReader[str], columns: tuple[str, ...]
+) -> Iterator[dict[str, str]]:
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    if missing:
+        found = ", ".join(reader.fieldnames or ()) or "none"
+        raise WorldError(f"{path}: no column {', '.join(missing)}; found: {found}")
+    for row in reader:
+        # A short row has None where it ends.
+        empty = [name for name in columns if not (row[name] or "").strip()]
+        if empty:
+            raise WorldError(f"{path}: line {reader.line_num}: no {empty[0]}")
+        yield {name: row[name] if name == "text" else row[name].strip() for name in columns}

@@ -5,19 +5,27 @@ Pure: values in, markup out. All text is escaped: names of classes and routes ar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple, TypeGuard
 
-WIDTH, HEIGHT = 860, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 150, 14, 34
+from control.report.thinning import thinned
+from control.report.ticks import ticks
+
+WIDTH = 860
+_PLOT_HEIGHT = 212
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 150, 10, 34
 _MOST_POINTS = 600
+#: what is larger is no figure of ours: infinity, or a fault; NaN is not smaller than anything
+_LARGEST = 1e15
+#: names of marks stand above the plot, in rows, so that they meet neither lines nor each other
+_ROW, _MOST_ROWS, _LETTER = 13, 4, 6.6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One line: points (x, y) in order of x; a y of None breaks the line."""
+    """One line: points (x, y) in order of x; a y that is no (sensible) number breaks the line."""
 
     name: str
     colour: str
@@ -46,10 +54,13 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """Labels of one axis. ``text`` turns a value into a tick's label."""
+    """Labels of one axis, and its ends where the values do not decide them."""
 
     name: str
-    text: Callable[[float], str] = lambda value: f"{value:g}"
+    #: a tick's label
+    text: Callable[[float], str] = lambda value: f"{value:,.6g}"
+    #: low, high, how many about -> where ticks are
+    ticks: Callable[[float, float, int], list[float]] = ticks
     least: float | None = None
     most: float | None = None
 
@@ -63,53 +74,72 @@ def line_chart(
     marks: Sequence[Mark] = (),
 ) -> str:
     """Draw the lines; without any point, a sentence that says so."""
-    drawn = [s for s in series if any(v is not None for _, v in s.points)]
+    drawn = [s for s in series if any(_is_number(v) for _, v in s.points)]
     if not drawn:
         return '<p class="none">No data yet.</p>'
-    xs = [p[0] for s in drawn for p in s.points] + [m.x for m in marks]
-    ys = [p[1] for s in drawn for p in s.points if p[1] is not None] + [lv.y for lv in levels]
-    frame = _Frame(
-        x0=min(xs),
-        x1=max(xs),
-        y0=min(ys) if y.least is None else y.least,
-        y1=max(ys) if y.most is None else y.most,
-    ).padded(keep_low=y.least is not None, keep_high=y.most is not None)
-    label = f"{y.name} over {x.name}"
+    frame = _frame(drawn, x, y, levels, marks)
+    rows = _rows(frame, marks)
+    # The names of the marks need room above; everything else keeps its size.
+    frame = frame._replace(top=_TOP + _ROW * (1 + max(rows, default=-1)))
     parts = [
         *_grid(frame, x, y),
-        *(part for n, mark in enumerate(marks) for part in _mark(frame, mark, n)),
+        *(_mark_line(frame, mark, row) for mark, row in zip(marks, rows, strict=True)),
+        *(_mark_name(frame, mark, row) for mark, row in zip(marks, rows, strict=True) if row >= 0),
         *(_level(frame, level) for level in levels),
         *(_line(frame, one) for one in drawn),
         *_legend(frame, drawn, levels),
     ]
-    view = f"0 0 {WIDTH} {HEIGHT}"
+    view, label = f"0 0 {WIDTH} {frame.bottom + _BOTTOM}", f"{y.name} over {x.name}"
     return _el("svg", "\n".join(parts), viewBox=view, role="img", aria_label=label)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Frame:
+class _Frame(NamedTuple):
+    """From values to places."""
+
     x0: float
     x1: float
     y0: float
     y1: float
+    top: int = _TOP
 
-    def padded(self, *, keep_low: bool, keep_high: bool) -> _Frame:
-        span = (self.y1 - self.y0) or 1.0
-        return _Frame(
-            x0=self.x0,
-            x1=self.x1 if self.x1 > self.x0 else self.x0 + 1.0,
-            y0=self.y0 if keep_low else self.y0 - 0.06 * span,
-            y1=self.y1 if keep_high else self.y1 + 0.06 * span,
-        )
+    @property
+    def bottom(self) -> int:
+        return self.top + _PLOT_HEIGHT
 
     def px(self, x: float) -> float:
-        return _LEFT + (x - self.x0) / (self.x1 - self.x0) * (WIDTH - _LEFT - _RIGHT)
+        inside = min(max(x, self.x0), self.x1)
+        return _LEFT + (inside - self.x0) / (self.x1 - self.x0) * (WIDTH - _LEFT - _RIGHT)
 
     def py(self, y: float) -> float:
         inside = min(max(y, self.y0), self.y1)
-        return (
-            HEIGHT - _BOTTOM - (inside - self.y0) / (self.y1 - self.y0) * (HEIGHT - _TOP - _BOTTOM)
-        )
+        return self.bottom - (inside - self.y0) / (self.y1 - self.y0) * _PLOT_HEIGHT
+
+
+def _frame(
+    series: Sequence[Series], x: Axis, y: Axis, levels: Sequence[Level], marks: Sequence[Mark]
+) -> _Frame:
+    xs = [at for s in series for at, _ in s.points] + [m.x for m in marks]
+    ys = [v for s in series for _, v in s.points if _is_number(v)] + [lv.y for lv in levels]
+    x0, x1 = _ends(xs, x, room=0.0)
+    y0, y1 = _ends(ys, y, room=0.06)
+    return _Frame(x0=x0, x1=x1, y0=y0, y1=y1)
+
+
+def _ends(values: Sequence[float], axis: Axis, *, room: float) -> tuple[float, float]:
+    low = min(values) if axis.least is None else axis.least
+    high = max(values) if axis.most is None else axis.most
+    # Of one value alone the plot shows a span around it that floats can still tell apart.
+    span = (high - low) or max(1.0, abs(low) * 1e-6)
+    if high <= low:
+        high = low + span
+    return (
+        low - room * span if axis.least is None else low,
+        high + room * span if axis.most is None else high,
+    )
+
+
+def _is_number(value: float | None) -> TypeGuard[float]:
+    return value is not None and abs(value) < _LARGEST
 
 
 def _el(name: str, content: str = "", **attributes: str | float) -> str:
@@ -122,26 +152,26 @@ def _el(name: str, content: str = "", **attributes: str | float) -> str:
 
 
 def _grid(frame: _Frame, x: Axis, y: Axis) -> list[str]:
-    right, bottom = WIDTH - _RIGHT, HEIGHT - _BOTTOM
+    right, bottom = WIDTH - _RIGHT, frame.bottom
     out = []
-    for value in ticks(frame.y0, frame.y1, 5):
+    for value in y.ticks(frame.y0, frame.y1, 5):
         at = frame.py(value)
         out.append(_el("line", class_="grid", x1=_LEFT, x2=right, y1=at, y2=at))
         out.append(_el("text", escape(y.text(value)), x=_LEFT - 6, y=at + 4, text_anchor="end"))
-    for value in ticks(frame.x0, frame.x1, 6):
+    for value in x.ticks(frame.x0, frame.x1, 6):
         at = frame.px(value)
         out.append(_el("line", class_="grid", x1=at, x2=at, y1=bottom, y2=bottom + 4))
         out.append(_el("text", escape(x.text(value)), x=at, y=bottom + 16, text_anchor="middle"))
     middle = (_LEFT + right) / 2
-    out.append(_el("text", escape(x.name), x=middle, y=HEIGHT - 4, text_anchor="middle"))
+    out.append(_el("text", escape(x.name), x=middle, y=bottom + 30, text_anchor="middle"))
     return out
 
 
 def _line(frame: _Frame, series: Series) -> str:
     path, pen = [], "M"
     last_y: float | None = None
-    for x, y in thinned(series.points):
-        if y is None:
+    for x, y in thinned(series.points, _MOST_POINTS):
+        if not _is_number(y):
             pen, last_y = "M", None
             continue
         if series.steps and last_y is not None:
@@ -149,9 +179,11 @@ def _line(frame: _Frame, series: Series) -> str:
         path.append(f"{pen}{frame.px(x):.1f} {frame.py(y):.1f}")
         pen, last_y = "L", y
     dash = {"stroke_dasharray": "5 4"} if series.dashed else {}
-    title = _el("title", escape(series.name))
-    shape = " ".join(path)
-    return _el("path", title, d=shape, fill="none", stroke=series.colour, stroke_width=2, **dash)
+    # A lone point has no length: a round cap makes it a dot.
+    return _el(
+        "path", _el("title", escape(series.name)), d=" ".join(path), fill="none",
+        stroke=series.colour, stroke_width=2, stroke_linecap="round", **dash,
+    )  # fmt: skip
 
 
 def _level(frame: _Frame, level: Level) -> str:
@@ -160,21 +192,47 @@ def _level(frame: _Frame, level: Level) -> str:
     return _el("line", title, stroke=level.colour, stroke_dasharray="2 3", **ends)
 
 
-def _mark(frame: _Frame, mark: Mark, n: int) -> list[str]:
-    at, row = frame.px(mark.x), _TOP + 9 + 11 * (n % 4)
-    line = _el("line", class_="mark", x1=at, x2=at, y1=_TOP, y2=HEIGHT - _BOTTOM)
-    # Near the right edge a name goes to the left of its line, away from the lines' own names.
-    near = at > WIDTH - _RIGHT - 80
-    side, anchor = (at - 3, "end") if near else (at + 3, "start")
-    name = _el("text", escape(mark.name), class_="mark", x=side, y=row, text_anchor=anchor)
-    return [line, name]
+def _rows(frame: _Frame, marks: Sequence[Mark]) -> list[int]:
+    """The row of each mark's name, the lowest that is free there; -1: there is no room for it."""
+    taken: list[list[tuple[float, float]]] = [[] for _ in range(_MOST_ROWS)]
+    rows = []
+    for mark in marks:
+        left, right = _span(frame, mark)
+        free = (
+            row
+            for row in range(_MOST_ROWS)
+            if all(right < start or end < left for start, end in taken[row])
+        )
+        rows.append(next(free, -1))
+        if rows[-1] >= 0:
+            taken[rows[-1]].append((left, right))
+    return rows
+
+
+def _span(frame: _Frame, mark: Mark) -> tuple[float, float]:
+    """Where a mark's name stands: to the right of its line, or to the left near the edge."""
+    at, length = frame.px(mark.x), 3 + _LETTER * len(mark.name)
+    return (at - length, at) if at + length > WIDTH - _RIGHT else (at, at + length)
+
+
+def _mark_line(frame: _Frame, mark: Mark, row: int) -> str:
+    at, title = frame.px(mark.x), _el("title", escape(mark.name))
+    top = frame.top - _ROW * (row + 1)
+    return _el("line", title, class_="mark", x1=at, x2=at, y1=top, y2=frame.bottom)
+
+
+def _mark_name(frame: _Frame, mark: Mark, row: int) -> str:
+    at = frame.px(mark.x)
+    side, anchor = (at - 3, "end") if _span(frame, mark)[0] < at else (at + 3, "start")
+    y = frame.top - _ROW * (row + 1) + 9
+    return _el("text", escape(mark.name), class_="mark", x=side, y=y, text_anchor=anchor)
 
 
 def _legend(frame: _Frame, series: Sequence[Series], levels: Sequence[Level]) -> list[str]:
     """Names at the right, each near the end of its line, pushed apart where they would overlap."""
     wanted = [(frame.py(_last(s)), s.name, s.colour) for s in series]
     wanted += [(frame.py(level.y), level.name, level.colour) for level in levels]
-    out, below = [], float(_TOP)
+    out, below = [], float(frame.top - 13)
     for at, name, colour in sorted(wanted):
         below = max(at, below + 13)
         out.append(_el("text", escape(name), x=WIDTH - _RIGHT + 8, y=below + 4, fill=colour))
@@ -182,25 +240,4 @@ def _legend(frame: _Frame, series: Sequence[Series], levels: Sequence[Level]) ->
 
 
 def _last(series: Series) -> float:
-    return next(y for _, y in reversed(series.points) if y is not None)
-
-
-def thinned(points: Sequence[tuple[float, float | None]]) -> Sequence[tuple[float, float | None]]:
-    """At most a few hundred of the points, the first and the last among them."""
-    if len(points) <= _MOST_POINTS:
-        return points
-    step = (len(points) - 1) / (_MOST_POINTS - 1)
-    return [points[round(n * step)] for n in range(_MOST_POINTS)]
-
-
-def ticks(low: float, high: float, about: int) -> list[float]:
-    """Round values inside [low, high], roughly ``about`` of them."""
-    span = high - low
-    if not math.isfinite(span) or span <= 0:
-        return [low]
-    raw = span / about
-    size = 10 ** math.floor(math.log10(raw))
-    step = next(m * size for m in (1, 2, 2.5, 5, 10) if m * size >= raw)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [round(n * step, 12) for n in range(first, last + 1)]
+    return next(y for _, y in reversed(series.points) if _is_number(y))

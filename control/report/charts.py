@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from control.report import words
 from control.report.chart import Axis, Level, Mark, Series, line_chart
-from control.report.model import ReportBody
+from control.report.model import Point, ReportBody
+from control.report.ticks import time_ticks
 
-_TEACHER, _STUDENT, _GATE, _FUTILITY, _BAR = "#0369a1", "#15803d", "#6d28d9", "#a8a29e", "#9a3412"
+_TEACHER, _STUDENT, _GATE, _FUTILITY, _BAR = "#0369a1", "#15803d", "#6d28d9", "#78716c", "#9a3412"
 #: a span of time above this is labelled with days
 _DAY_S = 86_400.0
+#: the first averages jump and say nothing: they are left out once there are many points
+_UNSETTLED, _MANY = 20, 100
 
 
 class Charts(NamedTuple):
@@ -31,64 +36,70 @@ def _gate(body: ReportBody) -> str:
     points = body.history
     levels = []
     if body.log_threshold is not None:
-        levels.append(Level(name="promote", y=body.log_threshold, colour=_BAR))
+        name = f"promotes: E {words.e_value(body.log_threshold)}"
+        levels.append(Level(name=name, y=body.log_threshold, colour=_BAR))
     return line_chart(
         [
-            Series(
-                name="good enough", colour=_GATE, points=[(p.seq, p.log_e) for p in points]
-            ),
+            Series(name="good enough", colour=_GATE, points=[(p.seq, p.log_e) for p in points]),
             Series(
                 name="not good enough", colour=_FUTILITY,
                 points=[(p.seq, p.log_futility) for p in points],
             ),
         ],
-        x=Axis(name="pairs, in request order"), y=Axis(name="log E"),
-        levels=levels, marks=_marks_by_pair(body),
+        x=_pairs(points), y=Axis(name="log E"), levels=levels, marks=_marks_by_pair(body),
     )  # fmt: skip
 
 
 def _scores(body: ReportBody) -> str:
-    points = body.history
+    points = body.history[_UNSETTLED:] if len(body.history) >= _MANY else body.history
     series = [
         Series(name="teacher", colour=_TEACHER, points=[(p.seq, p.teacher) for p in points]),
         Series(name="student", colour=_STUDENT, points=[(p.seq, p.student) for p in points]),
     ]
     if body.retention is not None:
         bar = [(p.seq, body.retention * p.teacher) for p in points]
-        series.append(
-            Series(name=f"bar ({body.retention:g} x)", colour=_BAR, points=bar, dashed=True)
-        )
+        name = f"bar: {body.retention:g} x teacher"
+        series.append(Series(name=name, colour=_BAR, points=bar, dashed=True))
     return line_chart(
-        series, x=Axis(name="pairs, in request order"), y=Axis(name="mean score so far"),
+        series, x=_pairs(body.history), y=Axis(name="mean score so far"),
         marks=_marks_by_pair(body),
     )  # fmt: skip
 
 
 def _guard(body: ReportBody) -> str:
     levels = []
-    if body.log_alarm is not None:
-        levels.append(Level(name="alarm: roll back", y=body.log_alarm, colour=_BAR))
     line = [(p.seq, p.log_guard) for p in body.history]
+    if body.log_alarm is not None and any(y is not None for _, y in line):
+        name = f"rolls back: M {words.e_value(body.log_alarm)}"
+        levels.append(Level(name=name, y=body.log_alarm, colour=_BAR))
     return line_chart(
         [Series(name="guard", colour=_STUDENT, points=line)],
-        x=Axis(name="pairs, in request order"), y=Axis(name="log M"),
-        levels=levels if any(y is not None for _, y in line) else (), marks=_marks_by_pair(body),
+        x=_pairs(body.history), y=Axis(name="log M"), levels=levels, marks=_marks_by_pair(body),
     )  # fmt: skip
 
 
 def _share(body: ReportBody) -> str:
     shares = [(s.at, s.by_student / s.n) for s in body.shares if s.n]
+    if len(shares) > 1:
+        # A slice is named by its start; the last one has its length too.
+        shares.append((2 * shares[-1][0] - shares[-2][0], shares[-1][1]))
     long = bool(shares) and shares[-1][0] - shares[0][0] > 2 * _DAY_S
     clock = "%m-%d" if long else "%H:%M:%S"
     return line_chart(
         [Series(name="student", colour=_STUDENT, points=shares, steps=True)],
         x=Axis(
-            name="time (UTC)",
+            name="time (UTC)", ticks=time_ticks,
             text=lambda at: datetime.fromtimestamp(at, tz=UTC).strftime(clock),
         ),
         y=Axis(name="share", text=lambda share: f"{share:.0%}", least=0.0, most=1.0),
         marks=[Mark(name=name, x=at) for at, name in body.marks],
     )  # fmt: skip
+
+
+def _pairs(points: Sequence[Point]) -> Axis:
+    """One axis for all plots over pairs, so that they stand exactly above each other."""
+    ends = (points[0].seq, points[-1].seq) if points else (None, None)
+    return Axis(name="pairs, in request order", least=ends[0], most=ends[1])
 
 
 def _marks_by_pair(body: ReportBody) -> list[Mark]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from importlib.metadata import version
 
+import msgspec
+
 from control.config.values import RouteConfig
 from control.evidence_feed import consumed
 from control.report import sections, verdict, words
 from control.report.history import history
-from control.report.model import (
-    ReportBody,
-)
-from control.report.stored import (
-    EventRow,
-)
-from router.evidence import Evidence
+from control.report.model import ReportBody
+from control.report.numbers import numbers
+from control.report.stored import Checkpoint, EventRow
+from router.evidence import Evidence, EvidenceState
 from router.forms import bar_text
 from router.policy import GatePolicy
 from router.state import Rollout, RouteRollouts
@@ -40,11 +39,14 @@ def collect(
     summary: EvidenceSummary | None = None
     points = []
     if rollout is not None:
+        key = sections.key(route, rollout)
         evidence = Evidence(config.policy, k=rollout.k, marks=rollout.marks)
-        points = history(evidence, consumed(store, sections.key(route, rollout)))
+        points = history(evidence, consumed(store, key))
+        _exclude_outages(evidence, store.one("evidence_checkpoint", Checkpoint, **key.params))
         summary = evidence.summary(now)
     events = store.all("report_events", EventRow, route=route)
     traffic = sections.traffic(store, route, rollout)
+    student_row = sections.student(store, route, rollout)
     return ReportBody(
         limbeck=version("limbeck"),
         made=words.moment(now),
@@ -52,25 +54,29 @@ def collect(
         student=rollout.student if rollout else None,
         k=rollout.k if rollout else None,
         stage=rollout.stage.value if rollout else None,
-        headline=verdict.headline(rollout, summary),
+        headline=verdict.headline(rollout, summary, config.policy.rollout),
         tone=verdict.tone(rollout),
         bar=_bar(gate),
-        tiles=verdict.tiles(summary),
-        numbers=verdict.numbers(summary) if summary else [],
+        tiles=verdict.tiles(
+            summary,
+            sections.side(traffic, "teacher"),
+            sections.side(traffic, "student", sections.REPLAYED),
+        ),
+        numbers=numbers(summary, gate) if summary and summary.n else [],
         outcomes=sections.outcomes(store, route, rollout),
         traffic=[sections.served(row) for row in traffic],
         money=sections.money(store, route, traffic, config),
-        exam=sections.exam(store, route, rollout),
-        funnel=sections.funnel(sections.student(store, route, rollout)),
+        exam=sections.exam(store, route, student_row),
+        funnel=sections.funnel(student_row),
         disagreements=sections.disagreements(store, route, rollout),
         events=[sections.happened(row) for row in events],
-        caveats=verdict.caveats(summary, unknown_prices=any(r.n_cost < r.n for r in traffic)),
-        commands=[
-            f"limbeck report {route}",
-            f"limbeck approve {route} REPORT",
-            f'limbeck rollback {route} --reason "..."',
-        ],
-        lineage=sections.lineage(sections.student(store, route, rollout), rollout),
+        caveats=verdict.caveats(
+            summary,
+            answered=sum(row.n for row in traffic),
+            no_cost=sum(row.no_cost for row in traffic),
+        ),
+        commands=verdict.commands(route, rollout),
+        lineage=sections.lineage(student_row, rollout),
         history=points,
         shares=sections.shares(store, route),
         log_threshold=math.log(summary.threshold) if summary else None,
@@ -83,6 +89,14 @@ def collect(
             and row.stage_to != row.stage_from
         ],
     )  # fmt: skip
+
+
+def _exclude_outages(evidence: Evidence, checkpoint: Checkpoint | None) -> None:
+    """The windows as control knew them: they come from health, so no pair tells them."""
+    if checkpoint is not None:
+        state = msgspec.json.decode(checkpoint.state, type=EvidenceState)
+        for start, end in state.outages.windows:
+            evidence.exclude(start, end)
 
 
 def _rollout(rollouts: RouteRollouts, student: str | None) -> Rollout | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from control.evidence_feed import StoredPair, add
 from control.report.model import Point
+from control.report.thinning import thinned
 from router.evidence import Evidence
 
 #: more points than a plot can show are no use in the JSON form either
@@ -33,11 +34,4 @@ def history(evidence: Evidence, pairs: Sequence[StoredPair]) -> list[Point]:
                 student=reading.student,
             )
         )
-    return _thinned(points)
-
-
-def _thinned(points: list[Point]) -> list[Point]:
-    if len(points) <= _MOST:
-        return points
-    step = (len(points) - 1) / (_MOST - 1)
-    return [points[round(n * step)] for n in range(_MOST)]
+    return list(thinned(points, _MOST))

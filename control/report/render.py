@@ -1,8 +1,14 @@
-"""Draws a report as Markdown and as one self-contained HTML page."""
+"""Draws a report as Markdown and as one self-contained HTML page.
+
+Content from traffic is untrusted in both: it can neither leave its place nor load anything.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -11,26 +17,49 @@ from control.report.charts import charts
 from control.report.model import ReportBody
 
 _TEMPLATE = Path(__file__).parent / "template"
-_LONGEST_CELL = 160
+_LONGEST = 240
+#: Characters that begin markup in Markdown. As entities they begin none, whatever stands before
+#: them, a backslash too, and a pipe ends no cell.
+_ENTITIES = {ord(c): f"&#{ord(c)};" for c in "&<|`[]*~\\"}
+#: an underscore inside a name begins nothing
+_EDGE = re.compile(r"(?<![^\W_])_+|_+(?![^\W_])")
 
 
 def markdown(body: ReportBody, sha256: str) -> str:
     """The report for a terminal, a ticket or a pull request."""
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    environment.filters["cell"] = _cell
-    template = environment.from_string((_TEMPLATE / "report.md.j2").read_text())
-    return template.render(r=body, short=sha256[:12])
+    template = _environment(finalize=_inert).from_string((_TEMPLATE / "report.md.j2").read_text())
+    return template.render(r=body, sha256=sha256)
 
 
 def html(body: ReportBody, sha256: str) -> str:
-    """The report as a page. Content from traffic is untrusted: everything is escaped."""
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=True)
+    """The report as a page."""
+    environment = _environment(autoescape=True)
     template = environment.from_string((_TEMPLATE / "report.html.j2").read_text())
     drawn = {name: Markup(svg) for name, svg in charts(body)._asdict().items()}
-    return template.render(r=body, short=sha256[:12], charts=drawn)
+    return template.render(r=body, sha256=sha256, charts=drawn)
 
 
-def _cell(text: str) -> str:
-    """Text that cannot leave its table cell."""
-    line = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
-    return line if len(line) <= _LONGEST_CELL else line[: _LONGEST_CELL - 1] + "…"
+def _environment(
+    *, autoescape: bool = False, finalize: Callable[[Any], Any] | None = None
+) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True,
+        autoescape=autoescape, finalize=finalize,
+    )  # fmt: skip
+    environment.filters["count"] = lambda n: f"{n:,}"
+    environment.filters["shown"] = _shown
+    return environment
+
+
+def _shown(text: str) -> str:
+    """Untrusted text on one line, cut, without control characters (those of direction too)."""
+    line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+
+
+def _inert(value: Any) -> Any:
+    """Text that is nothing but text in Markdown."""
+    if not isinstance(value, str):
+        return value
+    text = " ".join(value.split()).translate(_ENTITIES)
+    return _EDGE.sub(lambda edge: "&#95;" * len(edge[0]), text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from control.candidates import CandidateKey
@@ -23,8 +25,11 @@ from distiller.dataset.values import Funnel
 from router.state import Rollout
 from traces.store import Store
 
-_SLICES = 240
+#: the plot of shares: at most so many slices of time, with so many requests in each on average
+_SLICES, _IN_A_SLICE = 240, 20
 _DISAGREEMENTS = 20
+#: what `report_replays` calls the student
+REPLAYED = "student, replayed"
 
 
 def key(route: str, rollout: Rollout) -> CandidateKey:
@@ -33,8 +38,17 @@ def key(route: str, rollout: Rollout) -> CandidateKey:
 
 
 def traffic(store: Store, route: str, rollout: Rollout | None) -> list[Traffic]:
+    """Who answered, the student's replays where it has answered nobody yet."""
     student = rollout.student if rollout else ""
-    return store.all("report_traffic", Traffic, route=route, student=student, since=0.0)
+    rows = store.all("report_traffic", Traffic, route=route, student=student)
+    if rollout is not None and side(rows, "student") is None:
+        rows += store.all("report_replays", Traffic, **key(route, rollout).params)
+    return rows
+
+
+def side(rows: Sequence[Traffic], *names: str) -> Traffic | None:
+    """The row of the first of these that is there."""
+    return next((row for name in names for row in rows if row.served_by == name), None)
 
 
 def served(row: Traffic) -> Served:
@@ -43,38 +57,58 @@ def served(row: Traffic) -> Served:
         n=row.n,
         p50=words.milliseconds(row.p50_ms),
         p95=words.milliseconds(row.p95_ms),
-        per_1000=words.dollars(None if row.mean_cost_usd is None else row.mean_cost_usd * 1000),
+        per_1000=words.per_1000(row.mean_cost_usd),
         failed=row.failed,
         fallbacks=row.fallbacks,
     )
 
 
 def money(store: Store, route: str, traffic: list[Traffic], config: RouteConfig) -> list[str]:
-    costs = store.all("report_costs", CostRow, route=route)
-    by_side = {row.served_by: row for row in traffic}
-    teacher, student = by_side.get("teacher"), by_side.get("student")
+    """What the student saves, what finding out cost, and what both figures assume."""
+    teacher, student = side(traffic, "teacher"), side(traffic, "student", REPLAYED)
+    saved = None
     lines = []
-    if (
-        teacher
-        and student
-        and teacher.mean_cost_usd is not None
-        and student.mean_cost_usd is not None
-    ):
-        # What the teacher would have cost for the requests that the student answered.
-        saved = student.n * (teacher.mean_cost_usd - student.mean_cost_usd)
-        spent = sum(row.usd for row in costs if row.usd is not None)
-        lines.append(
-            f"Saved on {words.plural(student.n, 'student-served request')}: "
-            f"{words.dollars(saved)}; "
-            f"spent on evidence and training: {words.dollars(spent)}; "
-            f"net so far: {words.dollars(saved - spent)}."
+    if teacher and student:
+        saved = _saved(teacher, student)
+        lines.append(_says_saved(student, saved))
+    costs = store.all("report_costs", CostRow, route=route)
+    if costs:
+        each = ", ".join(
+            f"{row.kind.replace('_', ' ')} {words.spent(row.usd, row.unknown)}" for row in costs
         )
-    price = config.student_price
-    lines.append(
-        f"Assumed price of the student: ${price.input_per_m:g} in and ${price.output_per_m:g} out "
-        "per million tokens; of the teacher: as configured for its upstream."
-    )
+        known, unknown = sum(row.usd or 0.0 for row in costs), sum(row.unknown for row in costs)
+        line = f"Spent on evidence and training: {words.spent(known, unknown)} ({each})"
+        if student and student.served_by != REPLAYED:
+            net = None if saved is None or unknown else student.n * saved - known
+            line += f"; net {words.dollars(net)}"
+        lines.append(f"{line}.")
+    if student:
+        price = config.student_price
+        lines.append(
+            f"Assumed price of the student: ${price.input_per_m:g} in and "
+            f"${price.output_per_m:g} out per million tokens; of the teacher: as configured for "
+            "its upstream."
+        )
     return lines
+
+
+def _saved(teacher: Traffic, student: Traffic) -> float | None:
+    """By one answer, against the teacher's mean cost."""
+    if teacher.mean_cost_usd is None or student.mean_cost_usd is None:
+        return None
+    return teacher.mean_cost_usd - student.mean_cost_usd
+
+
+def _says_saved(student: Traffic, saved: float | None) -> str:
+    if saved is None:
+        return "What the student saves is unknown: not all prices are known."
+    if student.served_by == REPLAYED:
+        # It has answered nobody: its replays say what an answer of its own costs.
+        return f"Every 1,000 requests that the student answers would save {words.per_1000(saved)}."
+    return (
+        f"Saved on {words.plural(student.n, 'request')} that the student answered: "
+        f"{words.dollars(student.n * saved)}, against the teacher's mean cost."
+    )
 
 
 def outcomes(store: Store, route: str, rollout: Rollout | None) -> list[Outcome]:
@@ -84,7 +118,7 @@ def outcomes(store: Store, route: str, rollout: Rollout | None) -> list[Outcome]
     return [
         Outcome(
             kind=row.kind.replace("_", " "), outcome=row.outcome.replace("_", " "), n=row.n,
-            cost=words.dollars(row.cost_usd) if row.cost_usd is not None else "-",
+            cost=words.spent(row.cost_usd, row.unknown),
         )
         for row in rows
     ]  # fmt: skip
@@ -96,9 +130,8 @@ def student(store: Store, route: str, rollout: Rollout | None) -> StudentRow | N
     return store.one("report_student", StudentRow, route=route, student=rollout.student)
 
 
-def exam(store: Store, route: str, rollout: Rollout | None) -> list[Exam]:
+def exam(store: Store, route: str, row: StudentRow | None) -> list[Exam]:
     """The teacher and every candidate of the dataset that this student came from."""
-    row = student(store, route, rollout)
     if row is None:
         return []
     return [
@@ -160,13 +193,17 @@ def lineage(row: StudentRow | None, rollout: Rollout | None) -> list[Named]:
         ("metric", row.metric_hash), ("learnt from requests until", words.moment(row.cutoff)),
         ("configuration", rollout.hashes.config),
     )  # fmt: skip
-    return [Named(name=name, value=value) for name, value in pairs]
+    return [Named(name=name, value=value) for name, value in pairs if value]
 
 
 def shares(store: Store, route: str) -> list[Slice]:
     span = store.one("report_span", Span, route=route)
     if span is None or span.first is None or span.last is None:
         return []
-    slice_s = max(1.0, (span.last - span.first) / _SLICES)
-    rows = store.all("report_shares", Share, route=route, slice_s=slice_s)
+    slices = max(1, min(_SLICES, span.n // _IN_A_SLICE))
+    # Whole slices only, the last one too: a nearly empty one would show a share of chance.
+    slice_s = max(1.0, (span.last - span.first) / slices)
+    rows = store.all(
+        "report_shares", Share, route=route, first=span.first, slice_s=slice_s, slices=slices
+    )
     return [Slice(at=row.at, n=row.n, by_student=row.by_student) for row in rows]

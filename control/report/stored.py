@@ -12,17 +12,16 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: int
     p50_ms: float | None
     p95_ms: float | None
+    #: of the answers whose cost is known
     mean_cost_usd: float | None
-    #: requests whose cost is known
-    n_cost: int
-    cost_usd: float | None
+    #: answers without a known cost
+    no_cost: int
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     n: int
     by_student: int
-    failed: int
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +35,8 @@ class PairOutcome(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str
     n: int
     cost_usd: float | None
+    #: replays without a known cost
+    unknown: int
 
 
 class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +86,13 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    #: `router.evidence.EvidenceState` as JSON
+    state: str
+
+
 class CostRow(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     usd: float | None
-    n: int
+    #: expenses of an unknown size
+    unknown: int

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from control.report import words
 from control.report.model import Named
-from router.stages import Stage
+from control.report.stored import Traffic
+from router.policy import RolloutPolicy
+from router.stages import RAMP, Stage
 from router.state import Rollout
 from router.verdicts import EvidenceSummary
 
 _GOOD = frozenset({Stage.READY, Stage.R1, Stage.R5, Stage.R25, Stage.R50, Stage.LIVE})
 _BAD = frozenset({Stage.ROLLED_BACK, Stage.REJECTED, Stage.KILLED})
+_STANDING = {
+    Stage.SHADOW: "Not proved yet; the teacher answers everything",
+    Stage.READY: "Good enough by the bar; a person may approve it",
+    Stage.ROLLED_BACK: "Taken back; the teacher answers everything",
+    Stage.REJECTED: "Not good enough; the teacher answers everything",
+    Stage.INCONCLUSIVE: "Not decided; a person extends the search or rejects the student",
+    Stage.KILLED: "Switched off by a person; the teacher answers everything",
+}
 
 
 def tone(rollout: Rollout | None) -> str:
@@ -19,113 +29,124 @@ def tone(rollout: Rollout | None) -> str:
     return "good" if rollout.stage in _GOOD else "bad" if rollout.stage in _BAD else "wait"
 
 
-def headline(rollout: Rollout | None, summary: EvidenceSummary | None) -> str:
-    """The verdict in a sentence or two."""
+def headline(
+    rollout: Rollout | None, summary: EvidenceSummary | None, policy: RolloutPolicy
+) -> str:
+    """The verdict in a few sentences: who answers, why, and what the scores are."""
     if rollout is None or summary is None:
         return "The teacher answers everything. No student has been distilled yet."
-    scores = (
-        f"Over {words.plural(summary.n, 'pair')} the student scores "
-        f"{words.score(summary.mean_student)}, the teacher {words.score(summary.mean_teacher)}."
-    )
-    if summary.n == 0:
-        return "Shadow evaluation has begun; there is no scored pair yet."
-    if rollout.stage is Stage.READY:
-        return f"The gate passed: {summary.gate.reason}. {scores} A person may approve it."
-    if rollout.stage is Stage.SHADOW:
-        return f"Shadow evaluation goes on: {summary.gate.reason}. {scores}"
-    if rollout.why:
-        return f"{rollout.why}. {scores}"
-    return scores
+    searching = rollout.stage in (Stage.SHADOW, Stage.READY)
+    why = summary.gate.reason if searching and summary.n else rollout.why
+    sentences = [_standing(rollout, policy), why]
+    if summary.n:
+        sentences.append(
+            f"Over {words.plural(summary.n, 'pair')} the student scores "
+            f"{words.score(summary.mean_student)}, the teacher {words.score(summary.mean_teacher)}"
+        )
+    else:
+        sentences.append("There is no scored pair yet")
+    return " ".join(f"{one[0].upper()}{one[1:].rstrip('.')}." for one in sentences if one)
 
 
-def tiles(summary: EvidenceSummary | None) -> list[Named]:
-    """The figures that everybody asks for first."""
-    if summary is None:
-        return []
-    student, teacher = summary.student_interval, summary.teacher_interval
-    return [
-        _scored("student's score", summary.mean_student, student),
-        _scored("teacher's score", summary.mean_teacher, teacher),
-        Named(
-            name=f"E, of {summary.threshold:.3g} needed by candidate {summary.k}",
-            value=words.e_value(summary.log_e),
-        ),
-        Named(name="scored pairs", value=f"{summary.n_all:,}"),
-    ]
+def _standing(rollout: Rollout, policy: RolloutPolicy) -> str:
+    if rollout.stage is Stage.HELD:
+        return f"On hold; it is sent {words.percent(rollout.weight)} of the requests"
+    if rollout.stage in RAMP:
+        return f"On trial; it is sent {words.percent(rollout.weight)} of the requests"
+    if rollout.stage is Stage.LIVE:
+        return f"It answers all requests but the {words.percent(policy.holdout)} of the holdout"
+    return _STANDING[rollout.stage]
 
 
-def numbers(summary: EvidenceSummary) -> list[Named]:
-    """Everything that the test stands on."""
-    rows = []
-    for form in summary.forms:
-        rows += [
+def tiles(
+    summary: EvidenceSummary | None, teacher: Traffic | None, student: Traffic | None
+) -> list[Named]:
+    """The figures that everybody asks for first: how good, how dear, how fast, how sure."""
+    figures = []
+    if summary is not None and summary.n:
+        figures = [
+            _scored("student's score", summary.mean_student, summary.student_interval),
+            _scored("teacher's score", summary.mean_teacher, summary.teacher_interval),
+        ]
+    figures += _price_and_time(teacher, student)
+    if summary is not None and summary.n:
+        figures.append(
             Named(
-                name=f"E against {form.kind} {form.bar:g}",
-                value=words.e_value(form.log_e),
-                note=f"promotes at {summary.threshold:.4g} (alpha {summary.alpha_k:.4f}); "
-                f"anytime p {form.p:.2g}",
-            ),
-            Named(
-                name="mean of D so far",
-                value=words.score(form.mean_difference),
-                note=f"at least {words.score(form.time_average)}, at every look",
-            ),
-            Named(
-                name="proved at any look", value=words.score(form.proved),
-                note=f"the strictest {form.kind} that the pairs reject everything below",
-            ),
-            Named(
-                name="futility", value=words.e_value(form.log_futility),
-                note=f"rejects at {20:g}; all copies {words.e_value(form.log_futility_all)}",
-            ),
-            Named(
-                name="missing pairs that would undo it", value=f"{form.tipping_point:,}",
-                note="if the student had lost every one of them",
-            ),
-        ]  # fmt: skip
-        if form.pairs_needed:
-            rows.append(Named(name="pairs still needed", value=f"about {form.pairs_needed:,}"))
-    rows += [
-        Named(
-            name="negative control",
-            value="rejected" if summary.control_rejected else "not rejected yet",
-            note=f"the student's previous answer, scored by the same metric on {summary.control_n} "
-            "pairs: a metric must be able to fail",
-        ),
-        Named(
-            name="label coverage", value=words.score(summary.label_coverage),
-            note="labels that arrived in time; below .900 nothing is promoted",
-        ),
-        Named(
-            name="outage windows left out", value=str(summary.outage_windows),
-            note=f"{summary.outage_share:.1%} of the pairs' time",
-        ),
-    ]  # fmt: skip
-    for guard in summary.guards:
-        rows.append(
-            Named(
-                name=f"guard ({guard.guard}, {guard.bar:.3f})", value=words.e_value(guard.log_m),
-                note=f"alarm at {guard.arl:,.0f}, over {words.plural(guard.n, 'pair')}",
+                name=f"E over {words.plural(summary.n, 'pair')}; promotes at "
+                f"{summary.threshold:.3g}",
+                value=words.e_value(summary.log_e),
             )
-        )  # fmt: skip
-    return rows
+        )
+        figures += [
+            Named(name=f"highest M of the guard; rolls back at {guard.arl:,.0f}",
+                  value=words.e_value(guard.log_m))
+            for guard in summary.guards[:1]
+            if guard.n
+        ]  # fmt: skip
+    return figures
 
 
-def caveats(summary: EvidenceSummary | None, *, unknown_prices: bool) -> list[str]:
-    """What the evidence does not say."""
-    lines = [
-        "The bound is about your metric: what the metric cannot see, the proof does not cover.",
-        "The test rejects that the student was never better than the bar on average; the guard, "
-        "not the test, watches whether it still is.",
+def _price_and_time(teacher: Traffic | None, student: Traffic | None) -> list[Named]:
+    one = student or teacher
+    if one is None:
+        return []
+    beside = ("", "")
+    if student is not None and teacher is not None:
+        beside = (
+            f"; teacher {words.per_1000(teacher.mean_cost_usd)}",
+            f"; teacher {words.milliseconds(teacher.p50_ms)}",
+        )
+    who = "student" if student is not None else "teacher"
+    return [
+        Named(
+            name=f"for 1,000 requests by the {who}{beside[0]}",
+            value=words.per_1000(one.mean_cost_usd),
+        ),
+        Named(name=f"median latency of the {who}{beside[1]}", value=words.milliseconds(one.p50_ms)),
     ]
+
+
+def caveats(summary: EvidenceSummary | None, *, answered: int, no_cost: int) -> list[str]:
+    """What the evidence does not say. ``no_cost``: of the answers, those whose cost is unknown."""
+    lines = []
+    if summary is not None:
+        lines += [
+            "The bound is about your metric: what the metric cannot see, the proof does not cover.",
+            "The test rejects that the student was never better than the bar on average; the "
+            "guard, not the test, watches whether it still is.",
+        ]
     if summary is not None and summary.label_coverage is not None and summary.label_coverage < 1:
         lines.append(
             f"{1 - summary.label_coverage:.1%} of the sampled requests got no label in time. "
             "Labels that are missing for a reason that depends on the answer would bias the result."
         )
-    if unknown_prices:
-        lines.append("Some prices are not configured: their costs are unknown, and not counted.")
+    if no_cost:
+        lines.append(
+            f"The cost of {no_cost:,} of {words.plural(answered, 'answer')} is unknown (no price "
+            "in the configuration, or no token counts): it is left out, not counted as 0."
+        )
     return lines
+
+
+def commands(route: str, rollout: Rollout | None) -> list[str]:
+    """What a person may do next. An approval names the report, which knows no name of its own."""
+    if rollout is None:
+        return [f"limbeck distill {route}", f"limbeck status {route}"]
+    rollback = f'limbeck rollback {route} --reason "..."'
+    match rollout.stage:
+        case Stage.SHADOW:
+            return [f"limbeck report {route}"]
+        case Stage.INCONCLUSIVE:
+            return [f"limbeck extend {route}", f"limbeck reject {route}"]
+        case Stage.ROLLED_BACK:
+            return [f"limbeck distill {route}", f"limbeck retry {route}"]
+        case Stage.REJECTED:
+            return [f"limbeck distill {route}"]
+        case Stage.KILLED:
+            return [f'limbeck unkill {route} --reason "..."']
+        case Stage.HELD:
+            return [f"limbeck resume {route}", rollback]
+    return [rollback]
 
 
 def _scored(name: str, mean: float | None, bounds: tuple[float, float] | None) -> Named:

@@ -62,12 +62,14 @@ def plan(
                     health=addresses.host(route.name, side),
                 )
             )
+    spool = ["--max-spool-mb", str(config.gateway.max_spool_mb)]
+    if config.gateway.min_free_mb is not None:
+        spool += ["--min-free-mb", str(config.gateway.min_free_mb)]
     children += [
         child(
             f"gateway.w{number}",
             *("gateway", "--name", f"w{number}", "--bind", str(config.gateway.bind), *data),
-            *("--spool-policy", config.gateway.spool_policy),
-            *("--max-spool-mb", str(config.gateway.max_spool_mb)),
+            *("--spool-policy", config.gateway.spool_policy, *spool),
             rank=_GATEWAY,
             health=addresses.gateway,
             stop_s=_DRAIN_S,

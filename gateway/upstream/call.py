@@ -11,8 +11,9 @@ from gateway.wheel import Timer, Wheel
 if TYPE_CHECKING:
     from gateway.upstream.connection import Connection
 
-#: no byte for so long in the middle of an answer: it is lost, seconds
-IDLE_S = 120.0
+#: no byte for so long in the middle of an answer: it is lost, seconds. As long as the openai SDK
+#: waits: a model that reasons between two events of a stream is silent for minutes
+IDLE_S = 600.0
 #: unread bytes of a stream above which the upstream is held back
 HIGH_WATER_BYTES = 256 * 1024
 
@@ -37,6 +38,7 @@ class Call(Timer):
         "_connection",
         "_error",
         "_head",
+        "_idle_s",
         "_paused",
         "_retried",
         "_size",
@@ -64,6 +66,7 @@ class Call(Timer):
         body: bytes,
         answer_by: float | None,
         total_by: float,
+        idle_s: float,
         fresh: bool,
     ) -> None:
         self._source = source
@@ -73,6 +76,7 @@ class Call(Timer):
         #: the answer must be usable by then: complete, or its first byte if it streams
         self._answer_by = answer_by
         self._total_by = total_by
+        self._idle_s = idle_s
         self._connection: Connection | None = None
         self._error: GatewayError | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -180,11 +184,11 @@ class Call(Timer):
 
     def on_progress(self) -> None:
         """Some bytes arrived, and more are to come."""
-        if not self.last_byte:
+        first, self.last_byte = not self.last_byte, self._wheel.now
+        if first:
             # From here on silence counts.
             self._wheel.remove(self)
-            self._wheel.add(self, self._next_due(self._wheel.now))
-        self.last_byte = self._wheel.now
+            self._wheel.add(self, self._next_due(self.last_byte))
         if self._size > self._source.max_answer_bytes:
             limit = self._source.max_answer_bytes
             self.fail(UpstreamLost(f"{self.name}: an answer above {limit} bytes"))
@@ -221,8 +225,8 @@ class Call(Timer):
             self.fail(UpstreamTimeout(f"{self.name} did not finish its answer in time"))
         elif self._answer_by is not None and now >= self._answer_by:
             self.fail(UpstreamTimeout(f"{self.name} did not answer in time"))
-        elif self.last_byte and not self._paused and now >= self.last_byte + IDLE_S:
-            self.fail(UpstreamTimeout(f"{self.name} was silent for {IDLE_S:.0f} s"))
+        elif self.last_byte and not self._paused and now >= self.last_byte + self._idle_s:
+            self.fail(UpstreamTimeout(f"{self.name} was silent for {self._idle_s:.0f} s"))
         else:
             self._wheel.add(self, self._next_due(now))
 
@@ -230,6 +234,6 @@ class Call(Timer):
         due = self._total_by
         if self._answer_by is not None:
             due = min(due, self._answer_by)
-        if self.last_byte or self.head_ready:
-            due = min(due, (now if self._paused else max(self.last_byte, now - IDLE_S)) + IDLE_S)
+        if self.last_byte:
+            due = min(due, (now if self._paused else self.last_byte) + self._idle_s)
         return due

@@ -9,7 +9,7 @@ from collections import deque
 
 from gateway.errors import ConnectFailed
 from gateway.upstream.address import Address, request_head
-from gateway.upstream.call import Call
+from gateway.upstream.call import IDLE_S, Call
 from gateway.upstream.connection import Connection
 from gateway.wheel import Timer, Wheel
 
@@ -85,14 +85,15 @@ class Client(Timer):
         *,
         total_by: float,
         answer_by: float | None = None,
+        idle_s: float = IDLE_S,
         fresh: bool = False,
     ) -> Call:
         """Send a chat completion.
 
         ``headers`` are complete lines, without ``content-length``. The deadlines are times of
         `time.monotonic`: ``answer_by`` for the whole answer, or for the first byte of a stream;
-        ``total_by`` for everything. A ``fresh`` call has a connection of its own and is never
-        sent twice.
+        ``total_by`` for everything. ``idle_s`` is the longest silence inside an answer. A ``fresh``
+        call has a connection of its own and is never sent twice.
         """
         call = Call(
             self,
@@ -101,6 +102,7 @@ class Client(Timer):
             body=body,
             answer_by=answer_by,
             total_by=total_by,
+            idle_s=idle_s,
             fresh=fresh,
         )
         call.start()

@@ -35,8 +35,8 @@ _TRACE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def put_trace(store: Store, ts: float, *, text: str = "hello", **changes: Any) -> str:
-    """One finished request; returns its id."""
+def trace_row(ts: float, *, text: str = "hello", **changes: Any) -> TraceRow:
+    """One finished request."""
     trace_id = str(fastuuid.uuid7())
     values = _TRACE | {
         "trace_id": trace_id,
@@ -47,8 +47,14 @@ def put_trace(store: Store, ts: float, *, text: str = "hello", **changes: Any) -
         "answer": text.upper(),
         "request": json.dumps({"model": ROUTE, "messages": [{"role": "user", "content": text}]}),
     }
-    store.append("traces", [TraceRow(**(values | changes))])
-    return trace_id
+    return TraceRow(**(values | changes))
+
+
+def put_trace(store: Store, ts: float, *, text: str = "hello", **changes: Any) -> str:
+    """Store one finished request; returns its id."""
+    row = trace_row(ts, text=text, **changes)
+    store.append("traces", [row])
+    return row.trace_id
 
 
 def put_gold(

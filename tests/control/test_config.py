@@ -292,6 +292,7 @@ FULL = (
     + PROGRAM
     + "[routes.support.rollout]\nmin_score = 0.8\nsteps.r5 = { served = 7 }\n"
     + '[gateway]\npassthrough = "openai"\nkeys = { app = "env::APP_KEY" }\n'
+    + "min_free_mb = 100\n"
 )
 
 

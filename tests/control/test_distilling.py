@@ -31,6 +31,10 @@ def put_rows(world: World, n: int) -> None:
         put_gold(world.parts.store, trace_id, "HELLO", ts=time.time() - 30)
 
 
+def start_due(world: World) -> None:
+    world.parts.distilling.start_due(world.config.routes[ROUTE], time.time())
+
+
 def asked(world: World) -> list[distillations.Distillation]:
     return distillations.recent(world.parts.store, ROUTE)
 
@@ -44,13 +48,13 @@ def end(world: World, *, chosen: str | None) -> None:
 
 def test_a_distillation_starts_by_itself_when_there_are_enough_rows(world: World) -> None:
     put_rows(world, 9)
-    world.parts.distilling.start_due(time.time())
+    start_due(world)
     assert asked(world) == []
     (status,) = world.parts.operations.status().routes
-    assert status.distil_waits == "starts by itself at 10 usable rows; there are 9"
+    assert status.distil_waits == "the first student needs 10 usable training rows, there are 9"
     put_rows(world, 1)
-    world.parts.distilling.start_due(time.time())
-    world.parts.distilling.start_due(time.time())
+    start_due(world)
+    start_due(world)
     (one,) = asked(world)
     assert one.asked.spec.route == ROUTE and one.asked.spec.metric_hash
     (status,) = world.parts.operations.status().routes
@@ -59,18 +63,18 @@ def test_a_distillation_starts_by_itself_when_there_are_enough_rows(world: World
 
 def test_without_a_candidate_the_next_one_waits_for_more_rows(world: World) -> None:
     put_rows(world, 10)
-    world.parts.distilling.start_due(time.time())
+    start_due(world)
     end(world, chosen=None)
-    world.parts.distilling.start_due(time.time())
+    start_due(world)
     assert len(asked(world)) == 1
     put_rows(world, 3)
-    world.parts.distilling.start_due(time.time())
+    start_due(world)
     assert len(asked(world)) == 2
 
 
 def test_a_chosen_candidate_is_registered_once_and_holds_the_next_one_back(world: World) -> None:
     put_rows(world, 10)
-    world.parts.distilling.start_due(time.time())
+    start_due(world)
     put_student(world.layout)
     end(world, chosen=STUDENT)
     world.tick(2)
@@ -79,7 +83,8 @@ def test_a_chosen_candidate_is_registered_once_and_holds_the_next_one_back(world
     ]
     put_rows(world, 20)
     route = world.config.routes[ROUTE]
-    assert "on its way" in (world.parts.distilling.why_not(route, now=time.time()) or "")
+    waits = world.parts.distilling.why_not(route, now=time.time())
+    assert waits == f"student {STUDENT} is SHADOW; the next one follows when it is gone"
     (candidate,) = world.parts.facts.candidates()
     assert candidate.on_student.target.model == f"{ROUTE}.answer@{STUDENT}"
     assert candidate.since == pytest.approx(time.time(), abs=30)

@@ -41,10 +41,21 @@ def put_pair(store: Store, number: int, *, outcome: str = "scored", **changes: o
             "teacher_score": 1.0, "student_score": 1.0, "control_score": 0.0,
             "coverage": "all", "metric_hash": "m1",
         }  # fmt: skip
-        store.run("record_scores", **KEY.params, trace_id=trace_id, **(scores | changes))
+        scores |= changes
+        store.run(
+            "record_scores",
+            **KEY.params,
+            trace_ids=[trace_id],
+            metric_hash=scores.pop("metric_hash"),
+            **{f"{name}s": [value] for name, value in scores.items()},
+        )
     elif outcome != "pending":
-        store.run("drop_pair", **KEY.params, trace_id=trace_id, outcome=outcome)
+        drop_pair(store, trace_id, outcome)
     return trace_id
+
+
+def drop_pair(store: Store, trace_id: str, outcome: str) -> None:
+    store.run("drop_pairs", **KEY.params, trace_ids=[trace_id], outcomes=[outcome])
 
 
 def feed_of(store: Store) -> EvidenceFeed:
@@ -67,7 +78,7 @@ def test_pairs_are_consumed_in_request_order_up_to_the_first_undecided_one(store
     pending = put_pair(store, 2, outcome="pending")
     assert consume(feed) == 1
     assert [row.ts for row in consumed(store, KEY)] == [T0 + 1]
-    store.run("drop_pair", **KEY.params, trace_id=pending, outcome="unlabelled")
+    drop_pair(store, pending, "unlabelled")
     assert consume(feed) == 2
     assert outcomes(store) == [(1, "scored"), (2, "unlabelled"), (3, "scored")]
     assert feed.evidence.summary(T0).label_coverage == pytest.approx(2 / 3)
@@ -155,7 +166,8 @@ def test_replayed_evidence_that_differs_from_the_stored_stops_the_feed(store: St
 def test_pairs_without_their_stored_state_stop_the_feed(store: Store) -> None:
     put_pair(store, 1)
     consume(feed_of(store))
-    store.run("consume_pair", **KEY.params, trace_id=put_pair(store, 2), seq=2, outcome="scored")
+    second = put_pair(store, 2)
+    store.run("consume_pairs", **KEY.params, trace_ids=[second], seqs=[2], outcomes=["scored"])
     assert "ends with pair 1, the pairs with 2" in (feed_of(store).mismatch or "")
 
 

@@ -51,6 +51,30 @@ def test_everything_that_was_sent_to_the_student_counts_and_nothing_else(
     assert health.healthy_since == T0 + 2
 
 
+@pytest.mark.parametrize(
+    ("trace", "failed"),
+    [
+        # The teacher refused the request as well: it was the request's own fault.
+        (FELL_BACK | {"fallback": "status", "status": 400}, 0),
+        # The student refused what the teacher could answer.
+        (FELL_BACK | {"fallback": "status", "status": 200}, 1),
+        # A program that may have run tools is not asked again: the caller got the failure.
+        (SERVED | {"status": 502, "finish": "refused"}, 1),
+        (SERVED | {"status": 504, "finish": "upstream_timeout"}, 1),
+        (SERVED | {"status": 400, "finish": "refused"}, 0),
+        # A stream that broke off.
+        (SERVED | {"status": 200, "finish": "upstream_lost"}, 1),
+        (SERVED | {"status": 499, "finish": "client_disconnect"}, 0),
+    ],
+)
+def test_what_counts_as_a_failure_of_the_student(
+    store: Store, tmp_path: Path, trace: dict[str, Any], failed: int
+) -> None:
+    put_trace(store, T0 + 1, **trace)
+    health = watch_of(store, tmp_path).of(ROUTE, ROLLOUT, POLICY, upstream="students")
+    assert (health.sent, health.failed) == (1, failed)
+
+
 def test_a_dead_student_alarms_after_a_few_requests_and_is_out_after_five(
     store: Store, tmp_path: Path
 ) -> None:

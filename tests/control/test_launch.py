@@ -75,6 +75,14 @@ def test_the_children_of_a_plain_route(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_what_is_left_free_of_the_disk_is_passed_on(tmp_path: Path) -> None:
+    text = text_of().replace("[gateway]", "[gateway]\nmin_free_mb = 100")
+    config = config_of(text, folder=tmp_path)
+    with Launch(config) as launch:
+        assert commands(launch.specs)["gateway.w1"][-2:] == ["--min-free-mb", "100"]
+    assert config.gateway.min_free_bytes == 100 << 20
+
+
 def test_a_program_has_a_host_on_each_side(tmp_path: Path) -> None:
     with Launch(in_folder(tmp_path, PLAIN + PROGRAM)) as launch:
         hosts = [spec for spec in launch.specs if spec.name.startswith("program-host")]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -100,8 +101,11 @@ def test_a_folder_that_can_not_be_written(layout: Layout) -> None:
 def test_remove_only_what_was_folded(layout: Layout) -> None:
     folded, _ = write(layout)
     newer, _ = write(layout, KILL)
+    before = override_path(layout.overrides, "triage").stat()
     assert remove_override(layout.overrides, folded) is False
     assert read_override(layout.overrides, "triage") == newer
+    # Not even moved: for workers it is there all the time.
+    assert override_path(layout.overrides, "triage").stat().st_ctime_ns == before.st_ctime_ns
     assert remove_override(layout.overrides, newer) is True
     assert remove_override(layout.overrides, newer) is False
     assert list(layout.overrides.iterdir()) == []
@@ -172,3 +176,14 @@ def test_no_worker_at_all(layout: Layout) -> None:
         layout.acknowledgements, override.id, timeout_s=10, started=time.monotonic()
     )
     assert (result.workers, result.missing, result.everywhere) == ((), (), True)
+
+
+def test_a_worker_that_has_said_nothing_yet_is_missing(layout: Layout) -> None:
+    layout.acknowledgements.mkdir()
+    with (layout.acknowledgements / "w9.json").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        override, _ = write(layout)
+        result = wait_for_acknowledgements(
+            layout.acknowledgements, override.id, timeout_s=0.05, started=time.monotonic()
+        )
+    assert (result.workers, result.missing, result.everywhere) == ((), ("w9",), False)

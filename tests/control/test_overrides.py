@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from control.override import KILL, ROLLBACK, read_override
+from control.override import KILL, ROLLBACK, override_path, read_override
 from router.events import AUTO, Event
 from router.snapshot import Snapshot
 from router.stages import Stage
@@ -91,6 +91,21 @@ def test_a_rollback_is_about_everybody_also_beside_an_alarm(world: World) -> Non
     assert world.events[-1] == (Event.ROLLBACK, "ann")
     snapshot: Snapshot | None = world.parts.writer.current
     assert snapshot is not None and snapshot.routes[ROUTE].folded_override == override.id
+
+
+def test_an_order_that_comes_after_another_was_folded_is_left_in_force(world: World) -> None:
+    world.to_stage(Stage.LIVE)
+    folded = world.override(ROLLBACK)
+    world.parts.reconciler.fold_overrides()
+    assert read_override(world.layout.overrides, ROUTE) is None
+    newer = world.override(KILL)
+    path = override_path(world.layout.overrides, ROUTE)
+    before = path.stat()
+    world.parts.overrides.remove_folded({ROUTE: folded.id})
+    assert read_override(world.layout.overrides, ROUTE) == newer
+    assert path.stat().st_ctime_ns == before.st_ctime_ns
+    world.parts.reconciler.fold_overrides()
+    assert not path.exists() and world.parts.rollouts.of(ROUTE).killed
 
 
 def test_a_crash_between_the_events_of_two_students_is_repaired(world: World) -> None:

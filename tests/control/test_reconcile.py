@@ -247,7 +247,7 @@ def test_status_says_everything_at_once(world: World) -> None:
     (student,) = route.students
     assert (student.student, student.stage, student.weight) == (STUDENT, Stage.R5, 0.05)
     assert student.evidence is not None and student.evidence.n == 200
-    assert route.distil_waits == "starts by hand or by its schedule"
+    assert route.distil_waits == "for `limbeck distill greet`"
     decoded = msgspec.json.decode(msgspec.json.encode(status), type=type(status))
     assert decoded.snapshot_version == read_snapshot(world.layout.snapshot).version
 

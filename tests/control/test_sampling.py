@@ -54,7 +54,8 @@ def test_who_served_decides_who_is_asked_again() -> None:
     own = finished(1, served_by="student", student="s1")
     other = finished(2, served_by="student", student="s0")
     pinned = finished(3, served_by="student", student="s1", reason="pin")
-    found = drawn(finished(0), own, other, pinned)
+    to_teacher = finished(4, reason="pin")
+    found = drawn(finished(0), own, other, pinned, to_teacher)
     assert [(one.request.trace_id, one.kind) for one in found] == [
         (finished(0).trace_id, "shadow"),
         (own.trace_id, "reverse_shadow"),

@@ -37,7 +37,8 @@ def measure_of(tmp_path: Path, **route: object) -> Measure:
 
 
 async def scores(store: Store, measure: Measure) -> list[Row]:
-    await Scoring(store, measures={ROUTE: measure}).step()
+    scoring = Scoring(store, measures={ROUTE: measure}, through=lambda _: T0 + 1_000)
+    await scoring.score(ROUTE)
     return store.all("all_scores", Row, route=ROUTE)
 
 
@@ -137,3 +138,26 @@ async def test_a_program_is_scored_on_its_fields(tmp_path: Path) -> None:
     )
     await measure.close()
     assert [mark.value for mark in marks] == [1.0, 1.0, 0.0]
+
+
+async def test_a_slow_metric_scores_one_answer_a_turn_at_least(
+    store: Store, tmp_path: Path
+) -> None:
+    for second in (1, 2, 3):
+        put_gold(store, put_trace(store, T0 + second), "HELLO", ts=T0 + 9)
+    measures = {ROUTE: measure_of(tmp_path)}
+    scoring = Scoring(store, measures=measures, through=lambda _: T0 + 1e6, turn_s=0)
+    for turn in (1, 2, 3):
+        await scoring.score(ROUTE)
+        assert len(store.all("all_scores", Row, route=ROUTE)) == turn
+
+
+async def test_what_the_collector_brings_late_is_scored_all_the_same(
+    store: Store, tmp_path: Path
+) -> None:
+    """The collector may be hours behind: its own watermark counts, and not the clock."""
+    scoring = Scoring(store, measures={ROUTE: measure_of(tmp_path)}, through=lambda _: T0)
+    await scoring.score(ROUTE)
+    put_gold(store, put_trace(store, T0 + 1), "HELLO", ts=T0 + 2)
+    await scoring.score(ROUTE)
+    assert len(store.all("all_scores", Row, route=ROUTE)) == 1

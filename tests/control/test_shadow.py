@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from control.config.values import Price
 from control.judging import Judging
 from control.measure import Measure
 from control.replay import Replayer
+from control.replaying import Replaying
 from control.shadow import Shadow
 from programs.metric_client import metric_for
 from router.snapshot import Target, Upstream
@@ -26,7 +30,11 @@ from tests.control.stored import (
     put_trace,
 )
 from tests.fakes.chat import Chat, chat_server
+from tests.polling import until_async
 from traces.store import Store
+
+#: the requests of these tests are years old
+LATE_LABELS = {"label_deadline_s": 1e9}
 
 
 class Row(msgspec.Struct):
@@ -49,11 +57,15 @@ class World:
         self.through = T0 + 1_000
         self.tmp_path = tmp_path
         self.configure()
+        self.replaying = Replaying(
+            self.store, Replayer(client, {}), candidates=lambda: (self.candidate,)
+        )
+        self.start()
+
+    def start(self) -> None:
+        """As a control that has just started: it remembers nothing of the draws before."""
         self.shadow = Shadow(
-            self.store,
-            Replayer(client, {}),
-            candidates=lambda: (self.candidate,),
-            through=lambda: self.through,
+            self.store, candidates=lambda: (self.candidate,), through=lambda _: self.through
         )
 
     def configure(self, price: Price | None = None, **route: Any) -> None:
@@ -89,13 +101,16 @@ class World:
 
     async def draw_and_replay(self) -> None:
         self.shadow.sample()
-        await self.shadow.replay()
+        await self.replaying.replay(ROUTE)
 
-    async def judge(self) -> None:
+    async def judge(self, *, turn_s: float = 5.0) -> None:
         judging = Judging(
-            self.store, candidates=lambda: (self.candidate,), measures={ROUTE: self.measure}
+            self.store,
+            candidates=lambda: (self.candidate,),
+            measures={ROUTE: self.measure},
+            turn_s=turn_s,
         )
-        await judging.judge()
+        await judging.judge(ROUTE)
 
     @property
     def pairs(self) -> list[Row]:
@@ -192,9 +207,17 @@ async def test_a_teacher_that_fails_gives_no_pair(world: World) -> None:
 
 
 async def test_without_a_label_the_pair_is_dropped_at_its_deadline(world: World) -> None:
-    world.configure(shadow={"sample_rate": 1.0, "label_deadline_s": 60})
-    put_trace(world.store, T0 + 1)
+    world.configure(shadow={"sample_rate": 1.0, "label_deadline_s": 0.7})
+    trace_id = put_trace(world.store, time.time())
+    world.through = time.time()
     await world.draw_and_replay()
+    await world.judge()
+    assert [pair.outcome for pair in world.pairs] == ["pending"]
+    # Late: whoever takes it would let the answer decide which pairs count.
+    put_gold(world.store, trace_id, "HELLO", ts=time.time() + 1)
+
+    deadline = time.time() + 0.7
+    await until_async(lambda: time.time() > deadline, what="the deadline is over")
     await world.judge()
     assert [pair.outcome for pair in world.pairs] == ["unlabelled"]
 
@@ -208,7 +231,7 @@ async def test_volunteered_labels_are_no_evidence(world: World) -> None:
 
 
 async def test_audit_labels_count_on_the_audit_sample_only(world: World) -> None:
-    world.configure(feedback={"panel": "audit"}, shadow={"audit_rate": 0.05})
+    world.configure(feedback={"panel": "audit"}, shadow={"audit_rate": 0.05} | LATE_LABELS)
     audited = put_trace(world.store, T0 + 1, audit=True, audit_propensity=0.05, answer="x")
     put_trace(world.store, T0 + 2)
     await world.draw_and_replay()
@@ -240,7 +263,7 @@ async def test_a_confirmation_of_the_students_own_answer_is_no_evidence(world: W
 
 
 async def test_the_daily_budget_stops_replays_and_says_so(world: World) -> None:
-    world.configure(shadow={"sample_rate": 1.0, "daily_budget_usd": 0.00001})
+    world.configure(shadow={"sample_rate": 1.0, "daily_budget_usd": 0.00001} | LATE_LABELS)
     price = Price(input_per_m=1, output_per_m=2)
     world.candidate = msgspec.structs.replace(
         world.candidate, on_student=msgspec.structs.replace(world.candidate.on_student, price=price)
@@ -251,10 +274,10 @@ async def test_the_daily_budget_stops_replays_and_says_so(world: World) -> None:
     outcomes = [pair.outcome for pair in world.pairs]
     # 20 millionths a replay: what was under way when the budget ended is all that is over it.
     assert 1 <= outcomes.count("pending") <= 8 and outcomes.count("not_replayed") > 30
-    assert "daily budget is used up" in world.shadow.paused[ROUTE]
     put_trace(world.store, T0 + 50)
     asked = len(world.chat.requests)
     await world.draw_and_replay()
+    assert "daily budget is used up" in world.shadow.paused[ROUTE]
     assert len(world.chat.requests) == asked and len(world.pairs) == 39
 
 
@@ -293,3 +316,84 @@ async def test_a_metric_that_needs_no_label_does_not_wait(world: World) -> None:
     (pair,) = world.pairs
     assert (pair.outcome, pair.coverage) == ("scored", "all")
     assert (pair.teacher_score, pair.student_score) == (1.0, 0.0)
+
+
+async def test_a_server_that_hangs_holds_up_no_answer_that_is_there(world: World) -> None:
+    release = threading.Event()
+
+    def reply(text: str, model: str) -> tuple[int, str]:
+        if text == "hang":
+            release.wait(10)
+        return 200, "ok"
+
+    world.chat.reply = reply
+    hanging = put_trace(world.store, T0 + 1, text="hang")
+    quick = [put_trace(world.store, T0 + 2 + second) for second in range(3)]
+    for trace_id in (hanging, *quick):
+        put_gold(world.store, trace_id, "HELLO", ts=T0 + 9)
+    world.shadow.sample()
+    turn = asyncio.create_task(world.replaying.replay(ROUTE))
+    try:
+        await until_async(lambda: len(answers(world)) == 3, what="the quick answers are there")
+        await world.judge()
+        judged = {pair.trace_id for pair in world.pairs if pair.outcome == "scored"}
+        assert judged == set(quick) and not turn.done()
+    finally:
+        release.set()
+        await turn
+    assert [row.answer for row in answers(world)] == ["ok"] * 4
+
+
+class Answered(msgspec.Struct):
+    trace_id: str
+    answer: str
+
+
+def answers(world: World) -> list[Answered]:
+    return world.store.all(
+        "students_answers", Answered, **world.candidate.key.params, from_us=0, to_us=2 * 10**15
+    )
+
+
+async def test_a_slow_metric_decides_one_pair_a_turn_at_least(world: World) -> None:
+    for second in (1, 2, 3):
+        trace_id = put_trace(world.store, T0 + second)
+        put_gold(world.store, trace_id, "HELLO", ts=T0 + 5)
+    await world.draw_and_replay()
+    await world.judge(turn_s=0)
+    assert [pair.outcome for pair in world.pairs] == ["scored", "pending", "pending"]
+    await world.judge(turn_s=0)
+    assert [pair.outcome for pair in world.pairs] == ["scored", "scored", "pending"]
+
+
+async def test_after_a_restart_drawing_goes_on_behind_the_newest_pair(world: World) -> None:
+    first = put_trace(world.store, T0 + 100)
+    await world.draw_and_replay()
+    # Long before: had the new control begun at the start again, it would be drawn now.
+    put_trace(world.store, T0 + 10)
+    second = put_trace(world.store, T0 + 200)
+    world.start()
+    await world.draw_and_replay()
+    assert [pair.trace_id for pair in world.pairs] == [first, second]
+
+
+async def test_a_long_log_is_looked_at_in_pieces(world: World) -> None:
+    near, far = put_trace(world.store, T0 + 1), put_trace(world.store, T0 + 900)
+    world.shadow.sample()
+    assert [pair.trace_id for pair in world.pairs] == [near]
+    for _ in range(4):
+        world.shadow.sample()
+    assert [pair.trace_id for pair in world.pairs] == [near, far]
+
+
+async def test_what_came_during_a_pause_is_left_out_for_good(world: World) -> None:
+    world.configure(shadow={"sample_rate": 1.0, "daily_budget_usd": 0.0} | LATE_LABELS)
+    put_trace(world.store, T0 + 1)
+    world.through = T0 + 100
+    world.shadow.sample()
+    assert ROUTE in world.shadow.paused
+    world.configure()
+    world.through = T0 + 1_000
+    after = put_trace(world.store, T0 + 200)
+    world.shadow.sample()
+    assert [pair.trace_id for pair in world.pairs] == [after]

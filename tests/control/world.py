@@ -82,7 +82,7 @@ class World:
 
     def tick(self, times: int = 1) -> None:
         for _ in range(times):
-            self.parts.reconciler.reconcile(through=AHEAD)
+            self.parts.reconciler.reconcile(lambda _: AHEAD)
 
     def to_stage(self, stage: Stage) -> None:
         """Register, prove, approve, advance."""
@@ -97,6 +97,7 @@ class World:
             self.parts.operations.approve(ROUTE, report=report.sha256, actor="ann", reason="")
         while self.rollout.stage is not stage:
             before = self.rollout.stage
+            self.add_pairs(1)
             self.tick()
             assert self.rollout.stage is not before
 

@@ -154,7 +154,7 @@ async def once(world: World, *, now: float = NOW) -> list[Happening]:
     """One tick of a control that has just started: nothing is left in memory."""
     store = Store(world.database)
     try:
-        return await advance(store, world.clients(), now=now)
+        return await advance(store, world.clients(), ROUTE, now=now)
     finally:
         store.close()
 
@@ -259,7 +259,7 @@ async def test_a_crash_before_any_change_of_the_store_does_nothing_twice(world: 
         crashed = await _crash_at(world, crashes)
         store = Store(world.database)
         while distillations.unfinished(store):
-            await advance(store, world.clients(), now=NOW)
+            await advance(store, world.clients(), ROUTE, now=NOW)
             world.trainer.finish()
         (ended,) = distillations.recent(store, ROUTE)
         assert ended.chosen is not None
@@ -283,7 +283,7 @@ async def _crash_at(world: World, changes: int) -> bool:
     store.changes_left = changes
     try:
         while distillations.unfinished(store):
-            await advance(store, world.clients(), now=NOW)
+            await advance(store, world.clients(), ROUTE, now=NOW)
             world.trainer.finish()
     except Crash:
         return True

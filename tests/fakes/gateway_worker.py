@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from router.snapshot import Acknowledgement, Override
+from router.snapshot import Acknowledgement, Override, Snapshot
 
 
 def main() -> None:
@@ -24,10 +25,7 @@ def main() -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     seen: tuple[str, ...] | None = None
     while True:
-        found = tuple(
-            msgspec.json.decode(path.read_bytes(), type=Override).id
-            for path in sorted((data / "overrides").glob("[!.]*.json"))
-        )
+        found = _obeyed(data)
         if found != seen:
             said = Acknowledgement(
                 worker=name, pid=os.getpid(), epoch=1, version=1, overrides=found, time=time.time()
@@ -38,6 +36,18 @@ def main() -> None:
                 print("ready", flush=True)
             seen = found
         time.sleep(0.01)
+
+
+def _obeyed(data: Path) -> tuple[str, ...]:
+    """Files first, then what the snapshot holds: as a real worker does it."""
+    found = set()
+    for path in (data / "overrides").glob("[!.]*.json"):
+        with contextlib.suppress(FileNotFoundError):
+            found.add(msgspec.json.decode(path.read_bytes(), type=Override).id)
+    with contextlib.suppress(FileNotFoundError):
+        snapshot = msgspec.json.decode((data / "snapshot.json").read_bytes(), type=Snapshot)
+        found |= {route.folded_override for route in snapshot.routes.values()}
+    return tuple(sorted(id for id in found if id is not None))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ A fault is a text like ``status=500`` or ``delay=0.2;drop=body``, taken from the
 | ``hang`` | never answers |
 | ``stall`` | never goes on after half of the answer |
 | ``events=N``, ``gap=S`` | of a stream: number of events, pause between them |
-| ``no_done`` | a stream without ``[DONE]`` |
+| ``no_done``, ``linger`` | a stream without ``[DONE]``; one that does not end after it |
 | ``chunked``, ``to_close`` | framing of a JSON answer: chunks, or up to the end of the connection |
 | ``close`` | ``Connection: close`` |
 | ``continue`` | a ``100 Continue`` before the answer |
@@ -299,6 +299,8 @@ class FakeUpstream:
             peer.writer.write(_chunk(event))
             await peer.writer.drain()
             await self._wait(peer, faults.number("gap", 0))
+        if "linger" in faults:
+            await self._wait(peer, 3600)
         peer.writer.write(b"0\r\n\r\n")
         await peer.writer.drain()
 

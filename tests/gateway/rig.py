@@ -174,6 +174,7 @@ class Rig:
         port: int | None = None,
         spool_policy: Literal["availability", "audit"] = "availability",
         max_spool_bytes: int = 1 << 30,
+        min_free_bytes: int | None = None,
         env: dict[str, str] | None = None,
         wait: bool = True,
         arguments: tuple[str, ...] = (),
@@ -189,6 +190,7 @@ class Rig:
             spool=self.spool,
             spool_policy=spool_policy,
             max_spool_bytes=max_spool_bytes,
+            min_free_bytes=min_free_bytes,
         )
         file = self.folder / f"{worker}.settings.json"
         file.write_bytes(msgspec.json.encode(settings, enc_hook=str))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 
 import openai
@@ -63,6 +64,13 @@ def test_every_form_of_a_stream(worker: WorkerProcess, fake: str) -> None:
     answer = ask(worker, stream=True, metadata={"fake": fake})
     assert answer.status_code == 200
     assert answer.content.endswith(b"[DONE]\n\n") is (fake != "no_done")
+
+
+def test_nobody_waits_for_an_upstream_that_lingers_after_done(worker: WorkerProcess) -> None:
+    started = time.monotonic()
+    answer = ask(worker, stream=True, metadata={"fake": "linger;gap=0.01"})
+    assert answer.content.endswith(b"data: [DONE]\n\n")
+    assert time.monotonic() - started < 5
 
 
 def test_the_body_passes_unchanged_but_for_the_model(

@@ -124,6 +124,12 @@ def test_what_is_spliced_can_be_parsed(body: tuple[str, list[tuple[str, str]]]) 
         (b'{"model": "a", "model": 1}', "invalid_body", "model"),
         (b'{"model": "a", "stream": "yes"}', "invalid_body", "stream"),
         (b'{"model": "a", "user": 5}', "invalid_body", "user"),
+        pytest.param(
+            b'{"model": "a", "messages": %s%s}' % (b"[" * 100_000, b"]" * 100_000),
+            "invalid_json",
+            None,
+            id="nested too deeply",
+        ),
     ],
 )
 def test_what_is_no_chat_completion_is_refused(body: bytes, code: str, param: str | None) -> None:

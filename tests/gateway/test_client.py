@@ -130,6 +130,15 @@ async def test_the_deadline_of_a_stalled_body(upstream: FakeUpstream) -> None:
             await _text(_ask(client, "stall", total_by=started + 0.3))
 
 
+async def test_silence_in_the_middle_of_an_answer_has_its_bound(upstream: FakeUpstream) -> None:
+    async with _client(upstream.base_url) as client:
+        call = _ask(client, "stall", stream=True, idle_s=0.2)
+        await call.head()
+        with pytest.raises(UpstreamTimeout, match="was silent"):
+            while await call.read():
+                pass
+
+
 async def test_a_stream_that_began_has_only_the_total_deadline(upstream: FakeUpstream) -> None:
     async with _client(upstream.base_url) as client:
         call = _ask(client, "gap=0.1;events=5", stream=True, answer_by=time.monotonic() + 0.2)

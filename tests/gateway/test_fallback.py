@@ -152,6 +152,25 @@ def test_failures_in_a_row_open_the_breaker(rig: Rig, upstream: FakeUpstream) ->
     assert worker.metric(line) == FAILURES
 
 
+def test_streams_that_break_open_the_breaker_too(rig: Rig, upstream: FakeUpstream) -> None:
+    # Each began well: only a whole stream says that the student does well.
+    rig.publish(snapshot(upstream.base_url, {"triage": student_route()}))
+    worker = rig.start()
+    fake = {"fake:student-model": "drop=body"}
+    for _ in range(FAILURES):
+        assert ask(worker, stream=True, metadata=fake).headers["x-limbeck-served-by"] == "student"
+    assert ask(worker, stream=True).headers["x-limbeck-route-reason"] == "breaker"
+
+
+def test_a_whole_stream_closes_the_count_of_failures(rig: Rig, upstream: FakeUpstream) -> None:
+    rig.publish(snapshot(upstream.base_url, {"triage": student_route()}))
+    worker = rig.start()
+    for _ in range(2):
+        for _ in range(FAILURES - 1):
+            ask(worker, metadata={"fake:student-model": "status=500"})
+        assert ask(worker, stream=True).headers["x-limbeck-served-by"] == "student"
+
+
 def test_bad_inputs_open_no_breaker(rig: Rig, upstream: FakeUpstream) -> None:
     rig.publish(snapshot(upstream.base_url, {"triage": student_route()}))
     worker = rig.start()

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import threading
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from gateway.acknowledge import AcknowledgementFile
+from gateway.breakers import Breakers
+from gateway.compile import Compiler
+from gateway.files import write_atomically
+from gateway.follow import Follower
+from gateway.overrides import OverrideFolder
+from gateway.wheel import Wheel
 from router.snapshot import Snapshot
 from tests.fakes.upstream import FakeUpstream
 from tests.gateway.rig import (
@@ -213,3 +224,76 @@ def test_the_copy_of_the_last_good_snapshot(rig: Rig, upstream: FakeUpstream) ->
     copy = msgspec.json.decode(worker.settings.last_good.read_bytes(), type=Snapshot)
     assert copy == published
     assert copy.routes["triage"].students[0].student == STUDENT
+
+
+def test_a_lasting_problem_is_told_once(
+    tmp_path: Path, upstream: FakeUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    follower = _follower(tmp_path)
+    follower.poll()
+    follower.poll()
+    assert (follower.errors, caplog.text.count("is not there")) == (1, 1)
+    (tmp_path / "snapshot.json").mkdir()
+    follower.poll()
+    follower.poll()
+    assert (follower.errors, caplog.text.count("Is a directory")) == (2, 1)
+    (tmp_path / "snapshot.json").rmdir()
+    write_atomically(tmp_path / "snapshot.json", msgspec.json.encode(snapshot(upstream.base_url)))
+    assert follower.poll()
+    assert follower.in_force is not None and follower.in_force.leased
+
+
+def test_a_slow_disk_for_the_copy_delays_no_override(rig: Rig, upstream: FakeUpstream) -> None:
+    routes = {"triage": student_route()}
+    rig.publish(snapshot(upstream.base_url, routes))
+    worker = rig.start()
+    copy = worker.settings.last_good
+    # Opening it for writing waits for a reader, as a stalled disk would.
+    os.mkfifo(copy.with_name(f".{copy.name}.{worker.process.pid}.tmp"))
+    rig.publish(snapshot(upstream.base_url, routes, version=2))
+    _wait_for(worker, 2)
+    rig.override("triage")
+    until(lambda: _reason(worker) == "rollback", what="the override")
+
+
+def test_an_override_that_is_no_file_stops_its_route(rig: Rig, upstream: FakeUpstream) -> None:
+    rig.publish(snapshot(upstream.base_url, {"triage": student_route()}))
+    worker = rig.start()
+    (rig.overrides / "triage.json").mkdir(parents=True)
+    until(lambda: _reason(worker) == "rollback", what="the override")
+    rig.publish(snapshot(upstream.base_url, version=2))
+    _wait_for(worker, 2)
+
+
+def test_a_full_disk_stops_no_worker_from_starting(rig: Rig, upstream: FakeUpstream) -> None:
+    rig.publish(snapshot(upstream.base_url, {"triage": student_route()}))
+    (rig.folder / "acks").mkdir()
+    (rig.folder / "acks" / "w1.json").symlink_to("/dev/full")
+    worker = rig.start()
+    assert _served_by(worker) == "student"
+    rig.override("triage")
+    until(lambda: _reason(worker) == "rollback", what="the override")
+    assert worker.log.read_text().count("No space left") == 1
+
+
+def test_a_start_waits_for_who_only_looks_whether_the_worker_lives(tmp_path: Path) -> None:
+    path = tmp_path / "w1.json"
+    path.touch()
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        letting_go = threading.Timer(0.2, fcntl.flock, (file, fcntl.LOCK_UN))
+        letting_go.start()
+        AcknowledgementFile(tmp_path, "w1").close()
+        letting_go.join()
+
+
+def _follower(folder: Path) -> Follower:
+    return Follower(
+        snapshot=folder / "snapshot.json",
+        last_good=folder / "good.json",
+        overrides=OverrideFolder(folder / "overrides"),
+        acknowledgement=AcknowledgementFile(folder / "acks", "w1"),
+        compiler=Compiler(Wheel(), {}),
+        breakers=Breakers(),
+        worker="w1",
+    )

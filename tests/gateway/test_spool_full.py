@@ -63,6 +63,19 @@ def test_audit_refuses_before_the_upstream_is_asked(rig: Rig, upstream: FakeUpst
     until(lambda: ask(worker).status_code == 200, what="room again")
 
 
+def test_a_disk_that_is_nearly_full_counts_as_a_full_spool(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    rig.publish(snapshot(upstream.base_url))
+    worker = rig.start(min_free_bytes=1 << 60)
+    assert ask(worker).status_code == 200
+    assert HTTP.get(f"{worker.url}/readyz").json() == {"state": "degraded", "spool": "full"}
+    assert rig.frames() == []
+    assert "gateway.min_free_mb" in worker.log.read_text()
+    refusing = rig.start("w2", min_free_bytes=1 << 60, spool_policy="audit")
+    assert ask(refusing).status_code == 503
+
+
 def test_feedback_is_not_taken_when_it_would_be_lost(rig: Rig, upstream: FakeUpstream) -> None:
     rig.publish(snapshot(upstream.base_url))
     worker = rig.start(max_spool_bytes=SPOOL_BYTES)

@@ -55,6 +55,9 @@ def test_a_broken_timer_does_not_stop_the_others(caplog: pytest.LogCaptureFixtur
         def on_due(self, now: float) -> None:
             raise RuntimeError("broken on purpose")
 
+        def __repr__(self) -> str:
+            return "sk-secret"
+
     wheel = Wheel()
     at = wheel.now + 1
     timers = [_Noted(at) for _ in range(3)]
@@ -63,3 +66,4 @@ def test_a_broken_timer_does_not_stop_the_others(caplog: pytest.LogCaptureFixtur
     wheel.advance(at + 1)
     assert [len(timer.fired) for timer in timers] == [1, 1, 1]
     assert "broken on purpose" in caplog.text
+    assert "sk-secret" not in caplog.text

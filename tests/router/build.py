@@ -44,6 +44,7 @@ def summary(
     guard: str = "clear",
     passes: bool = True,
     recovered: bool = False,
+    newest: float | None = NOW + 1e9,
 ) -> EvidenceSummary:
     return EvidenceSummary(
         seq=500,
@@ -51,6 +52,7 @@ def summary(
         k=k,
         n=500,
         n_all=520,
+        newest=newest,
         alpha_k=0.03,
         threshold=33.0,
         passes=passes,
@@ -84,7 +86,7 @@ def rollout(stage: Stage, *reasons: HeldReason, **fields: Any) -> Rollout:
         entered=NOW - 2 * DAY_S,
         held=held,
         reasons=tuple(sorted(reasons)),
-        marks=Marks(cap_from=NOW - 3 * DAY_S),
+        marks=Marks(since=NOW - 3 * DAY_S, cap_from=NOW - 3 * DAY_S),
         unhealthy_since=NOW - 600.0 if HeldReason.AVAILABILITY in reasons else None,
         live_since=NOW - 2 * DAY_S if stage is Stage.LIVE else None,
         hashes=HASHES,

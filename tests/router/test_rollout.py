@@ -67,7 +67,7 @@ def test_the_way_to_full_traffic() -> None:
         (Stage.R50, 0.5),
         (Stage.LIVE, 1.0),
     ]
-    assert subject.marks == Marks(cap_from=NOW, guard_from=NOW)
+    assert subject.marks == Marks(since=NOW, cap_from=NOW, guard_from=NOW)
     assert log.events[2].report == "report-1" and log.events[2].actor == "ann"
 
 
@@ -162,7 +162,7 @@ def test_ready_goes_back_when_the_metric_changed_or_nobody_approved() -> None:
     log.send(Event.EXPIRE, ts=NOW + 7 * DAY_S, **AUTO)
     expired = log.route.get("s1")
     assert expired is not None and (expired.stage, expired.k) == (Stage.SHADOW, 1)
-    assert expired.marks == Marks(cap_from=NOW)
+    assert expired.marks == Marks(since=NOW, cap_from=NOW)
     log.send(Event.GATE_PROMOTE, ts=NOW + 7 * DAY_S, **AUTO)
     log.send(Event.CHANGED, facts=facts(hashes=replace(HASHES, metric="m2")), **AUTO)
     changed = log.route.get("s1")
@@ -274,7 +274,7 @@ def test_an_undecided_student_is_extended_with_the_same_evidence() -> None:
     log.send(Event.EXTEND, ts=NOW + 50.0)
     subject = log.route.get("s1")
     assert subject is not None and (subject.stage, subject.k) == (Stage.SHADOW, 1)
-    assert subject.marks == Marks(cap_from=NOW + 50.0, extensions=1)
+    assert subject.marks == Marks(since=NOW, cap_from=NOW + 50.0, extensions=1)
 
 
 def test_a_replay_mismatch_holds_at_zero_until_a_person_resumes() -> None:

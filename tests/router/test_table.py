@@ -115,6 +115,7 @@ def falsify(name: str, known: dict[str, Any], subject: Rollout) -> tuple[Rollout
         "warning detector fires": {"evidence": summary()},
         "fresh gate passes": {"evidence": summary()},
         "no warning, no alarm": {"evidence": summary(guard="warn")},
+        "a scored pair of this step": {"evidence": summary(newest=subject.entered - 1.0)},
         "E still at 1/alpha_k": {"evidence": summary(passes=False)},
         "model or artefact gone": {"facts": replace(old, lost=None)},
         "artefact there": {"facts": replace(old, lost="deprecated")},

@@ -122,3 +122,10 @@ def test_nothing_gives_a_completion_without_choices(raw: bytes) -> None:
 
 def test_lines_of_one_event_are_joined() -> None:
     assert list(events(b"event: x\ndata: a\ndata:b\nid: 1\n\ndata: c")) == [b"a\nb", b"c"]
+
+
+def test_odd_ids_do_not_cost_the_content() -> None:
+    chunk = {"id": 7, "created": 1.5, "model": None, "choices": [{"delta": {"content": "hi"}}]}
+    whole = assemble(b"data: " + json.dumps(chunk).encode() + b"\n\ndata: [DONE]\n\n")
+    assert whole.choices[0].message.content == "hi"
+    assert (whole.id, whole.created) == (7, 1.5)

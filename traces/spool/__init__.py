@@ -6,6 +6,7 @@ See docs/explanation/traces.md and docs/decisions/0002-spool-and-duckdb.md.
 
 from __future__ import annotations
 
+from traces.spool.disk import default_reserve, free_bytes
 from traces.spool.frames import Frames, frame_follows, read_frames
 from traces.spool.recorder import Recorder
 from traces.spool.segments import (
@@ -27,7 +28,9 @@ __all__ = [
     "SpoolFull",
     "SpoolUsage",
     "SpoolWriter",
+    "default_reserve",
     "frame_follows",
+    "free_bytes",
     "is_orphan",
     "list_segments",
     "quarantine",

@@ -7,6 +7,7 @@ tells the two apart.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import struct
@@ -29,7 +30,7 @@ class Frames:
     payloads: list[bytes]
     #: where the next frame starts, or what is not a valid frame (yet)
     offset: int
-    #: the limit was reached; there may be more
+    #: a limit was reached; there may be more
     more: bool
 
 
@@ -38,19 +39,23 @@ def encode(payload: bytes) -> bytes:
     return HEADER.pack(len(payload), zlib.crc32(payload)) + payload
 
 
-def read_frames(path: Path, offset: int, *, limit: int | None = None) -> Frames:
+def read_frames(
+    path: Path, offset: int, *, limit: int | None = None, max_bytes: int | None = None
+) -> Frames:
     """Read the valid frames of a segment from ``offset`` on, at most ``limit`` of them.
 
+    The payload that reaches ``max_bytes`` is the last one; the first comes however large it is.
     Stops at the first thing that is no valid frame. In a live segment that may be a frame that is
     being written; in an orphan it is the end, a torn tail, or damage (`frame_follows`).
     """
     payloads: list[bytes] = []
+    room = math.inf if max_bytes is None else max_bytes
     with path.open("rb", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(offset)
         data = file.read(_CHUNK)
         at = 0
-        while limit is None or len(payloads) < limit:
+        while room > 0 and (limit is None or len(payloads) < limit):
             need = at + HEADER.size
             if need <= len(data):
                 length, crc = HEADER.unpack_from(data, at)
@@ -69,6 +74,7 @@ def read_frames(path: Path, offset: int, *, limit: int | None = None) -> Frames:
             if zlib.crc32(payload) != crc:
                 break
             payloads.append(payload)
+            room -= len(payload)
             at = need
         else:
             return Frames(payloads=payloads, offset=offset + at, more=True)

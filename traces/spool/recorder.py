@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import math
 import threading
 import time
@@ -13,6 +14,8 @@ from traces.spool.writer import SpoolFull, SpoolWriter
 
 #: pause between two attempts while the spool is full
 _RETRY_S = 0.25
+
+logger = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -101,9 +104,12 @@ class Recorder:
                 return False
             self._gap = {}
         self.full = False
+        logger.info("the spool takes frames again")
         return True
 
     def _stop(self, error: SpoolFull | OSError) -> None:
+        if not self.full:
+            logger.error("frames are dropped, and counted: %s", error)
         self.full = True
         if isinstance(error, SpoolFull):
             self._reason = error.reason

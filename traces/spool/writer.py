@@ -14,12 +14,11 @@ import weakref
 from pathlib import Path
 from typing import NoReturn
 
+from traces.spool.disk import default_max_bytes, default_reserve, free_bytes
 from traces.spool.frames import HEADER, MAX_PAYLOAD, encode
 from traces.spool.segments import segment_name, usage
 
 SEGMENT_BYTES = 8 << 20
-_MAX_BYTES = 4 << 30
-_MAX_SHARE_OF_DISK = 0.10
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -28,7 +27,8 @@ class SpoolFull(Exception):
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
-        #: ``quota`` (the spool's limit), ``disk`` (no space left), ``too_large`` (above the limit)
+        #: ``quota`` (the spool's limit), ``reserve`` (the disk is nearly full), ``disk`` (no space
+        #: left at all), ``too_large`` (above the limit)
         self.reason = reason
 
 
@@ -46,17 +46,20 @@ class SpoolWriter:
         name: str | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         max_bytes: int | None = None,
+        min_free_bytes: int | None = None,
     ) -> None:
         """Open a spool folder, made if it is not there.
 
         ``name`` begins the names of the segments. ``max_bytes`` bounds the folder, all writers
-        together; the default is 4 GB or a tenth of the disk, whichever is less. Raises `SpoolFull`,
-        or `OSError` for a folder that can't be written.
+        together; the default is 4 GB or a tenth of the disk, whichever is less. No segment is begun
+        that would leave less than ``min_free_bytes`` of the disk free; the default is 2 GB or a
+        twentieth of the disk. Raises `SpoolFull`, or `OSError` for a folder that can't be written.
         """
         self.folder = folder
         self._name = re.sub(r"[^A-Za-z0-9_.]", "_", name) + "-" if name else ""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.max_bytes = _default_max_bytes(folder) if max_bytes is None else max_bytes
+        self.max_bytes = default_max_bytes(folder) if max_bytes is None else max_bytes
+        self._reserve = default_reserve(folder) if min_free_bytes is None else min_free_bytes
         # two segments must fit: the next one is made before the last is let go
         self._segment_bytes = min(segment_bytes, self.max_bytes // 2)
         self._fd = -1
@@ -135,6 +138,12 @@ class SpoolWriter:
                 "Start control, which empties it, or raise gateway.max_spool_mb."
             )
             raise SpoolFull(message, reason="quota")
+        if free_bytes(self.folder) - length < self._reserve:
+            message = (
+                f"{self.folder}: less than {self._reserve >> 20} MB of the disk would be free. "
+                "Make room there, or lower gateway.min_free_mb."
+            )
+            raise SpoolFull(message, reason="reserve")
         self._seq += 1
         path = self.folder / segment_name(self._id, self._seq)
         new = path.with_name(path.name + ".new")
@@ -182,11 +191,6 @@ def _raise(error: OSError, folder: Path) -> NoReturn:
     if error.errno in _NO_SPACE:
         raise SpoolFull(f"{folder}: no space left on the disk", reason="disk") from error
     raise error
-
-
-def _default_max_bytes(folder: Path) -> int:
-    disk = os.statvfs(folder)
-    return min(_MAX_BYTES, int(disk.f_blocks * disk.f_frsize * _MAX_SHARE_OF_DISK))
 
 
 #: A child that inherits a descriptor keeps its lock alive after the parent's death, and the segment

@@ -7,8 +7,12 @@ WHERE t.route = $route AND t.state = 'done' AND t.status = 200 AND t.finish = 's
   AND t.fallback IS NULL AND NOT coalesce(t.no_shadow, FALSE) AND NOT coalesce(t.retry, FALSE)
   AND t.ts > make_timestamp($after_us::BIGINT) AND t.ts <= make_timestamp($through_us::BIGINT)
   AND NOT EXISTS (SELECT 1 FROM pairs p WHERE p.route = $route AND p.student = $student AND p.k = $k
-                  AND p.trace_id = t.trace_id)
+                  AND p.trace_id = t.trace_id AND p.ts > make_timestamp($after_us::BIGINT))
 ORDER BY t.ts, t.trace_id;
+
+-- name: newest_pair
+-- When the newest request came that was drawn for a candidate.
+SELECT epoch(max(p.ts)) AS ts FROM pairs p WHERE p.route = $route AND p.student = $student AND p.k = $k;
 
 -- name: paired_conversations
 -- The conversations of a route that already have their one pair with this candidate.
@@ -31,40 +35,52 @@ WHERE p.route = $route AND p.student = $student AND p.k = $k AND p.outcome = 'pe
   AND (p.teacher_answer IS NULL OR p.student_answer IS NULL)
 ORDER BY p.ts, p.trace_id LIMIT $at_most;
 
--- name: record_replay
--- What a replay brought: the missing answer, or the reason why there is no pair.
-UPDATE pairs SET outcome = $outcome,
-    teacher_answer = CASE WHEN kind = 'reverse_shadow' THEN $answer ELSE teacher_answer END,
-    student_answer = CASE WHEN kind = 'shadow' THEN $answer ELSE student_answer END,
-    student_status = CASE WHEN kind = 'shadow' THEN $status::SMALLINT ELSE student_status END,
-    student_ms = CASE WHEN kind = 'shadow' THEN $ms::DOUBLE ELSE student_ms END,
-    cost_usd = $cost_usd, attempts = attempts + 1
-WHERE route = $route AND student = $student AND k = $k AND trace_id = $trace_id::UUID AND outcome = 'pending';
+-- name: record_replays
+-- What replays brought, one element of each list a pair: the missing answer, or why there is no pair.
+UPDATE pairs SET outcome = r.outcome,
+    teacher_answer = CASE WHEN pairs.kind = 'reverse_shadow' THEN r.answer ELSE pairs.teacher_answer END,
+    student_answer = CASE WHEN pairs.kind = 'shadow' THEN r.answer ELSE pairs.student_answer END,
+    student_status = CASE WHEN pairs.kind = 'shadow' THEN r.status ELSE pairs.student_status END,
+    student_ms = CASE WHEN pairs.kind = 'shadow' THEN r.ms ELSE pairs.student_ms END,
+    cost_usd = r.cost_usd, attempts = pairs.attempts + 1
+FROM (SELECT unnest($trace_ids::UUID[]) AS trace_id, unnest($outcomes::VARCHAR[]) AS outcome,
+             unnest($answers::VARCHAR[]) AS answer, unnest($statuses::SMALLINT[]) AS status,
+             unnest($ms::DOUBLE[]) AS ms, unnest($costs_usd::DOUBLE[]) AS cost_usd) r
+WHERE pairs.route = $route AND pairs.student = $student AND pairs.k = $k AND pairs.trace_id = r.trace_id
+  AND pairs.outcome = 'pending';
 
--- name: drop_pair
--- A pair leaves the evidence, in both arms, with the reason.
-UPDATE pairs SET outcome = $outcome
-WHERE route = $route AND student = $student AND k = $k AND trace_id = $trace_id::UUID AND outcome = 'pending';
+-- name: drop_pairs
+-- Pairs leave the evidence, in both arms, each with its reason.
+UPDATE pairs SET outcome = d.outcome
+FROM (SELECT unnest($trace_ids::UUID[]) AS trace_id, unnest($outcomes::VARCHAR[]) AS outcome) d
+WHERE pairs.route = $route AND pairs.student = $student AND pairs.k = $k AND pairs.trace_id = d.trace_id
+  AND pairs.outcome = 'pending';
 
 -- name: pairs_to_judge
--- Pending pairs with both answers, oldest first, with the newest label that may be evidence.
-SELECT p.trace_id::VARCHAR AS trace_id, epoch_us(p.ts) AS ts_us, p.kind, epoch_us(p.deadline) AS deadline_us,
-       p.teacher_answer, p.student_answer, t.request::VARCHAR AS request,
-       l.gold::VARCHAR AS gold, l.confirmed, l.coverage
-FROM pairs p
-JOIN traces t ON t.trace_id = p.trace_id
-LEFT JOIN (
+-- Pending pairs with both answers, oldest first, with the newest label in time that may be evidence.
+WITH waiting AS MATERIALIZED (
+    SELECT p.trace_id, p.ts, p.kind, p.deadline, p.teacher_answer, p.student_answer FROM pairs p
+    WHERE p.route = $route AND p.student = $student AND p.k = $k AND p.outcome = 'pending'
+      AND p.teacher_answer IS NOT NULL AND p.student_answer IS NOT NULL
+), label AS (
     SELECT f.trace_id, f.gold, f.confirmed, s.coverage
     FROM feedback f
+    JOIN waiting w ON w.trace_id = f.trace_id AND f.ts <= w.deadline
     JOIN feedback_sources s ON s.route = $route AND s.source = f.source AND s.coverage IN ('all', 'audit')
     JOIN traces a ON a.trace_id = f.trace_id AND (s.coverage = 'all' OR a.audit)
     WHERE f.gold IS NOT NULL OR f.confirmed IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY f.trace_id ORDER BY (f.gold IS NULL), f.ts DESC) = 1
-) l ON l.trace_id = p.trace_id
-WHERE p.route = $route AND p.student = $student AND p.k = $k AND p.outcome = 'pending'
-  AND p.teacher_answer IS NOT NULL AND p.student_answer IS NOT NULL
-  AND (NOT $waits OR l.trace_id IS NOT NULL OR p.deadline <= make_timestamp($now_us::BIGINT))
-ORDER BY p.ts, p.trace_id LIMIT $at_most;
+), ready AS MATERIALIZED (
+    SELECT w.*, l.gold, l.confirmed, l.coverage FROM waiting w LEFT JOIN label l ON l.trace_id = w.trace_id
+    WHERE NOT $waits OR l.trace_id IS NOT NULL OR w.deadline <= make_timestamp($now_us::BIGINT)
+    ORDER BY w.ts, w.trace_id LIMIT $at_most
+)
+-- requests are long: only those of the pairs that are judged now are read
+SELECT r.trace_id::VARCHAR AS trace_id, epoch_us(r.ts) AS ts_us, r.kind, epoch_us(r.deadline) AS deadline_us,
+       r.teacher_answer, r.student_answer, t.request::VARCHAR AS request, r.gold::VARCHAR AS gold, r.confirmed,
+       r.coverage
+FROM ready r JOIN traces t ON t.trace_id = r.trace_id
+ORDER BY r.ts, r.trace_id;
 
 -- name: expire_replays
 -- Pairs whose replay did not happen in time: dropped, in both arms.
@@ -72,18 +88,25 @@ UPDATE pairs SET outcome = 'not_replayed'
 WHERE route = $route AND student = $student AND k = $k AND outcome = 'pending'
   AND (teacher_answer IS NULL OR student_answer IS NULL) AND deadline <= make_timestamp($now_us::BIGINT);
 
--- name: answer_before
--- The student's answer of the pair before this one: the negative control's answer.
-SELECT student_answer AS answer FROM pairs
-WHERE route = $route AND student = $student AND k = $k AND student_answer IS NOT NULL
-  AND (ts, trace_id) < (make_timestamp($ts_us::BIGINT), $trace_id::UUID)
-ORDER BY ts DESC, trace_id DESC LIMIT 1;
+-- name: students_answers
+-- The student's answers from the last one before a moment up to another moment, in request order.
+SELECT p.trace_id::VARCHAR AS trace_id, epoch_us(p.ts) AS ts_us, p.student_answer AS answer FROM pairs p
+WHERE p.route = $route AND p.student = $student AND p.k = $k AND p.student_answer IS NOT NULL
+  AND p.ts <= make_timestamp($to_us::BIGINT)
+  AND p.ts >= coalesce((SELECT max(b.ts) FROM pairs b WHERE b.route = $route AND b.student = $student AND b.k = $k
+                        AND b.student_answer IS NOT NULL AND b.ts < make_timestamp($from_us::BIGINT)),
+                       make_timestamp($from_us::BIGINT))
+ORDER BY p.ts, p.trace_id;
 
 -- name: record_scores
--- Both sides and the negative control, scored by one metric.
-UPDATE pairs SET outcome = 'scored', teacher_score = $teacher_score, student_score = $student_score,
-    control_score = $control_score, coverage = $coverage, metric_hash = $metric_hash
-WHERE route = $route AND student = $student AND k = $k AND trace_id = $trace_id::UUID AND outcome = 'pending';
+-- Both sides and the negative control of some pairs, scored by one metric; one element of each list a pair.
+UPDATE pairs SET outcome = 'scored', teacher_score = m.teacher_score, student_score = m.student_score,
+    control_score = m.control_score, coverage = m.coverage, metric_hash = $metric_hash
+FROM (SELECT unnest($trace_ids::UUID[]) AS trace_id, unnest($teacher_scores::DOUBLE[]) AS teacher_score,
+             unnest($student_scores::DOUBLE[]) AS student_score, unnest($control_scores::DOUBLE[]) AS control_score,
+             unnest($coverages::VARCHAR[]) AS coverage) m
+WHERE pairs.route = $route AND pairs.student = $student AND pairs.k = $k AND pairs.trace_id = m.trace_id
+  AND pairs.outcome = 'pending';
 
 -- name: next_pairs
 -- What lies behind the watermark, in request order; the first pending pair ends it.
@@ -94,10 +117,13 @@ WHERE p.route = $route AND p.student = $student AND p.k = $k AND p.seq IS NULL
   AND p.ts <= make_timestamp($through_us::BIGINT)
 ORDER BY p.ts, p.trace_id LIMIT $at_most;
 
--- name: consume_pair
--- The pair gets its place behind the watermark.
-UPDATE pairs SET seq = $seq, outcome = $outcome
-WHERE route = $route AND student = $student AND k = $k AND trace_id = $trace_id::UUID AND seq IS NULL;
+-- name: consume_pairs
+-- Pairs get their places behind the watermark; one element of each list a pair.
+UPDATE pairs SET seq = c.seq, outcome = c.outcome
+FROM (SELECT unnest($trace_ids::UUID[]) AS trace_id, unnest($seqs::BIGINT[]) AS seq,
+             unnest($outcomes::VARCHAR[]) AS outcome) c
+WHERE pairs.route = $route AND pairs.student = $student AND pairs.k = $k AND pairs.trace_id = c.trace_id
+  AND pairs.seq IS NULL;
 
 -- name: consumed_pairs
 -- All pairs behind the watermark, in the order in which they were consumed.
@@ -130,10 +156,6 @@ INSERT INTO evidence VALUES ($route, $student, $k, $seq, make_timestamp($ts_us::
 -- What the replays of a route cost since a moment; a cost that nobody knows is counted apart.
 SELECT coalesce(sum(usd), 0)::DOUBLE AS usd, count(*) FILTER (WHERE usd IS NULL) AS unknown
 FROM costs WHERE route = $route AND kind IN ('shadow', 'reverse_shadow') AND ts >= make_timestamp($after_us::BIGINT);
-
--- name: insert_cost
--- Money spent by limbeck itself.
-INSERT INTO costs VALUES (make_timestamp($ts_us::BIGINT), $route, $kind, $usd, $ref);
 
 -- name: all_pairs
 -- Every pair of a candidate, in request order.

@@ -1,21 +1,29 @@
 -- name: report_traffic
--- Who served a route since a time: volume, failures, latency and known cost.
+-- Who served a route: volume, failures, latency and known cost.
 SELECT served_by, count(*)::BIGINT AS n, count(*) FILTER (status >= 400)::BIGINT AS failed,
        count(*) FILTER (fallback IS NOT NULL)::BIGINT AS fallbacks,
        quantile_cont(latency_ms, 0.5) AS p50_ms, quantile_cont(latency_ms, 0.95) AS p95_ms,
-       quantile_cont(latency_ms, 0.99) AS p99_ms,
-       avg(cost_usd) AS mean_cost_usd, count(cost_usd)::BIGINT AS n_cost,
-       sum(cost_usd) AS cost_usd, avg(tokens_in) AS tokens_in, avg(tokens_out) AS tokens_out
+       avg(cost_usd) AS mean_cost_usd, count(*) FILTER (status < 400 AND cost_usd IS NULL)::BIGINT AS no_cost
 FROM traces
-WHERE route = $route AND state = 'done' AND epoch(ts) >= $since AND student IS NOT DISTINCT FROM
+WHERE route = $route AND state = 'done' AND student IS NOT DISTINCT FROM
       CASE WHEN served_by = 'student' THEN $student ELSE student END
-GROUP BY served_by ORDER BY served_by;
+GROUP BY served_by ORDER BY served_by DESC;
+
+-- name: report_replays
+-- What a student's replayed answers took and cost; no row before the first.
+SELECT 'student, replayed' AS served_by, count(*)::BIGINT AS n,
+       count(*) FILTER (outcome = 'student_failed')::BIGINT AS failed, 0::BIGINT AS fallbacks,
+       quantile_cont(student_ms, 0.5) AS p50_ms, quantile_cont(student_ms, 0.95) AS p95_ms,
+       avg(cost_usd) FILTER (outcome <> 'student_failed') AS mean_cost_usd,
+       count(*) FILTER (cost_usd IS NULL)::BIGINT AS no_cost
+FROM pairs
+WHERE route = $route AND student = $student AND k = $k AND kind = 'shadow' AND attempts > 0
+HAVING count(*) > 0;
 
 -- name: report_shares
--- Requests of a route over time, by who answered, in slices of some seconds.
-SELECT (floor(epoch(ts) / $slice_s) * $slice_s)::DOUBLE AS at, count(*)::BIGINT AS n,
-       count(*) FILTER (served_by = 'student')::BIGINT AS by_student,
-       count(*) FILTER (status >= 400)::BIGINT AS failed
+-- Requests of a route over time, by who answered, in slices of some seconds from the first one on.
+SELECT ($first + least(floor((epoch(ts) - $first) / $slice_s), $slices - 1) * $slice_s)::DOUBLE AS at,
+       count(*)::BIGINT AS n, count(*) FILTER (served_by = 'student')::BIGINT AS by_student
 FROM traces WHERE route = $route AND state = 'done'
 GROUP BY 1 ORDER BY 1;
 
@@ -24,15 +32,10 @@ GROUP BY 1 ORDER BY 1;
 SELECT epoch(min(ts)) AS first, epoch(max(ts)) AS last, count(*)::BIGINT AS n
 FROM traces WHERE route = $route AND state = 'done';
 
--- name: report_pairs
--- The consumed pairs of a candidate in request order.
-SELECT seq, epoch(ts) AS ts, kind, outcome, teacher_score, student_score, control_score,
-       pair_weight, coverage, cluster
-FROM pairs WHERE route = $route AND student = $student AND k = $k AND seq IS NOT NULL ORDER BY seq;
-
 -- name: report_outcomes
 -- What became of the sampled requests of a candidate.
-SELECT kind, outcome, count(*)::BIGINT AS n, sum(cost_usd) AS cost_usd
+SELECT kind, outcome, count(*)::BIGINT AS n, sum(cost_usd) AS cost_usd,
+       count(*) FILTER (attempts > 0 AND cost_usd IS NULL)::BIGINT AS unknown
 FROM pairs WHERE route = $route AND student = $student AND k = $k GROUP BY ALL ORDER BY kind, n DESC;
 
 -- name: report_disagreements
@@ -65,7 +68,7 @@ FROM rollout_events WHERE route = $route ORDER BY seq;
 
 -- name: report_costs
 -- What evidence and training cost.
-SELECT kind, sum(usd) AS usd, count(*)::BIGINT AS n FROM costs
+SELECT kind, sum(usd) AS usd, count(*) FILTER (usd IS NULL)::BIGINT AS unknown FROM costs
 WHERE route = $route GROUP BY kind ORDER BY kind;
 
 -- name: save_report

@@ -5,25 +5,26 @@ WITH label AS (
     WHERE (f.gold IS NOT NULL OR f.confirmed IS NOT NULL)
       AND f.trace_id IN (SELECT trace_id FROM feedback WHERE ts >= make_timestamp($since_us::BIGINT))
     QUALIFY row_number() OVER (PARTITION BY f.trace_id ORDER BY (f.gold IS NULL), f.ts DESC) = 1
+), known AS (
+    SELECT t.trace_id, t.ts, l.ts AS label_ts, l.gold, l.confirmed
+    FROM traces t LEFT JOIN label l ON l.trace_id = t.trace_id
+    WHERE t.route = $route AND t.state = 'done' AND t.status = 200 AND t.answer IS NOT NULL AND t.served_by = 'teacher'
+      AND (l.trace_id IS NOT NULL OR (NOT $needs_label AND t.ts >= make_timestamp($since_us::BIGINT)))
+), unscored AS MATERIALIZED (
+    SELECT k.* FROM known k
+    LEFT JOIN (
+        SELECT trace_id, max(ts) AS ts FROM scores
+        WHERE route = $route AND side = 'served' AND metric_hash = $metric_hash
+          AND trace_id IN (SELECT trace_id FROM known)
+        GROUP BY trace_id
+    ) s ON s.trace_id = k.trace_id
+    WHERE s.trace_id IS NULL OR k.label_ts > s.ts
+    ORDER BY k.ts LIMIT $at_most
 )
-SELECT t.trace_id::VARCHAR AS trace_id, epoch_us(coalesce(l.ts, t.ts)) AS known_us, t.request::VARCHAR AS request,
-       t.answer, l.gold::VARCHAR AS gold, l.confirmed
-FROM traces t
-LEFT JOIN label l ON l.trace_id = t.trace_id
-LEFT JOIN (
-    SELECT trace_id, max(ts) AS ts FROM scores WHERE route = $route AND side = 'served' AND metric_hash = $metric_hash
-    GROUP BY trace_id
-) s ON s.trace_id = t.trace_id
-WHERE t.route = $route AND t.state = 'done' AND t.status = 200 AND t.answer IS NOT NULL
-  AND t.served_by = 'teacher'
-  AND (l.trace_id IS NOT NULL OR (NOT $needs_label AND t.ts >= make_timestamp($since_us::BIGINT)))
-  AND (s.trace_id IS NULL OR l.ts > s.ts)
-ORDER BY t.ts LIMIT $at_most;
-
--- name: insert_score
--- One metric value, or the reason why there is none.
-INSERT INTO scores VALUES ($trace_id::UUID, make_timestamp($known_us::BIGINT), $route, 'served', $metric_hash, $score,
-                           $not_scored);
+SELECT u.trace_id::VARCHAR AS trace_id, epoch_us(coalesce(u.label_ts, u.ts)) AS known_us,
+       t.request::VARCHAR AS request, t.answer, u.gold::VARCHAR AS gold, u.confirmed
+FROM unscored u JOIN traces t ON t.trace_id = u.trace_id
+ORDER BY u.ts, u.trace_id;
 
 -- name: all_scores
 -- Every score of a route, in the order in which answers and labels became known.

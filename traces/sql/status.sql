@@ -50,11 +50,11 @@ WHERE ($route IS NULL OR route = $route) AND ($served_by IS NULL OR served_by = 
   AND ($trace_id IS NULL OR trace_id = $trace_id::UUID)
 ORDER BY ts DESC, trace_id DESC LIMIT $at_most;
 
--- name: served_since
--- Requests that a student answered since a moment.
+-- name: served_in
+-- Requests that a student answered in a span.
 SELECT count(*) AS n FROM traces
 WHERE route = $route AND student = $student AND served_by = 'student' AND state = 'done' AND status = 200
-  AND ts >= make_timestamp($since_us::BIGINT);
+  AND ts >= make_timestamp($since_us::BIGINT) AND ts <= make_timestamp($through_us::BIGINT);
 
 -- name: teacher_p95
 -- The teacher's latency over its newest answers, milliseconds.
@@ -65,30 +65,42 @@ SELECT quantile_cont(latency_ms, 0.95)::DOUBLE AS ms, count(*) AS n FROM (
 
 -- name: sent_to_student
 -- Every request of a span that was sent to a student, in order of time: served, fallen back, or replayed.
-SELECT epoch_us(ts) AS ts_us, fallback IS NOT NULL AS failed, coalesce(student_ms, latency_ms)::DOUBLE AS ms
+-- What the teacher refused as well was the request's own fault; what could not fall back failed all the same.
+SELECT epoch_us(ts) AS ts_us, coalesce(student_ms, latency_ms)::DOUBLE AS ms,
+       CASE WHEN fallback IS NOT NULL THEN NOT (fallback = 'status' AND status = 400)
+            ELSE status >= 500 OR status = 429 OR finish IN ('upstream_lost', 'upstream_timeout') END AS failed,
+       served_by = 'student' AND status = 200 AS served
 FROM traces
 WHERE route = $route AND ((served_by = 'student' AND student = $student) OR fallback_student = $student)
   AND state = 'done' AND fallback IS DISTINCT FROM 'stale'
   AND ts > make_timestamp($after_us::BIGINT) AND ts <= make_timestamp($through_us::BIGINT)
 UNION ALL
-SELECT epoch_us(c.ts) AS ts_us, p.outcome = 'student_failed' AS failed, p.student_ms AS ms
+SELECT epoch_us(c.ts) AS ts_us, p.student_ms AS ms, p.outcome = 'student_failed' AS failed, FALSE AS served
 FROM costs c JOIN pairs p ON c.ref = p.student || '/' || p.k || '/' || p.trace_id
 WHERE p.route = $route AND p.student = $student AND p.kind = 'shadow' AND c.route = $route AND c.kind = 'shadow'
   AND p.student_status IS DISTINCT FROM 412
   AND c.ts > make_timestamp($after_us::BIGINT) AND c.ts <= make_timestamp($through_us::BIGINT)
-ORDER BY ts_us;
+ORDER BY ts_us LIMIT $at_most;
 
 -- name: teacher_runs
--- Whether each teacher-served request of a span was answered, in request order.
-SELECT epoch_us(ts) AS ts_us, (status >= 500 OR status = 429 OR finish IN ('upstream_lost', 'upstream_timeout')) AS failed
-FROM traces
-WHERE route = $route AND served_by = 'teacher' AND state = 'done'
-  AND ts > make_timestamp($after_us::BIGINT) AND ts <= make_timestamp($through_us::BIGINT)
+-- The failures of the teacher in a span and the first answer behind each run of them, in request order.
+WITH runs AS (
+    SELECT ts, trace_id,
+           (status >= 500 OR status = 429 OR finish IN ('upstream_lost', 'upstream_timeout')) AS failed
+    FROM traces
+    WHERE route = $route AND served_by = 'teacher' AND state = 'done'
+      AND ts > make_timestamp($after_us::BIGINT) AND ts <= make_timestamp($through_us::BIGINT)
+)
+SELECT epoch_us(ts) AS ts_us, failed FROM runs
+-- what came before the first one of the span is not known here
+QUALIFY failed OR coalesce(lag(failed) OVER (ORDER BY ts, trace_id), TRUE)
 ORDER BY ts, trace_id;
 
 -- name: oldest_open
--- Start of the oldest request that is still open.
-SELECT epoch(min(ts)) AS ts FROM traces WHERE state = 'open';
+-- Start of the oldest request of each route that is still open.
+SELECT t.route AS route, epoch(min(t.ts)) AS ts FROM traces t
+WHERE t.state = 'open' AND t.trace_id IN (SELECT trace_id FROM open_requests)
+GROUP BY t.route;
 
 -- name: forget_feedback_sources
 -- The declared sources of all routes go; the configuration in force brings them back.

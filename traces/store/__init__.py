@@ -3,6 +3,21 @@
 from __future__ import annotations
 
 from traces.store.database import Store
-from traces.store.errors import DatabaseError, MigrationError, QueryError, RowsError, StoreError
+from traces.store.errors import (
+    DatabaseError,
+    DiskFullError,
+    MigrationError,
+    QueryError,
+    RowsError,
+    StoreError,
+)
 
-__all__ = ["DatabaseError", "MigrationError", "QueryError", "RowsError", "Store", "StoreError"]
+__all__ = [
+    "DatabaseError",
+    "DiskFullError",
+    "MigrationError",
+    "QueryError",
+    "RowsError",
+    "Store",
+    "StoreError",
+]

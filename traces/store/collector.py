@@ -15,15 +15,25 @@ import msgspec
 
 from traces.decode import CollectorContext
 from traces.rows import OpenRequestRow
-from traces.spool import frame_follows, list_segments, quarantine, read_frames, remove_leftovers
+from traces.spool import (
+    default_reserve,
+    frame_follows,
+    free_bytes,
+    list_segments,
+    quarantine,
+    read_frames,
+    remove_leftovers,
+)
 from traces.spool.segments import Segment, is_orphan, writers_present
 from traces.store.batch import Batch
 from traces.store.database import Store
-from traces.store.errors import RowsError
+from traces.store.errors import DiskFullError, RowsError
 from traces.times import to_seconds
 
 #: frames of one transaction
 _BATCH = 5_000
+#: and their bytes: decoded they take several times as much memory
+_BATCH_BYTES = 64 << 20
 #: a refused batch is cut by this until the frame at fault is alone
 _CUT = 8
 _SWEEP_S = 60.0
@@ -79,12 +89,17 @@ class Collector:
         spool_folder: Path,
         context: CollectorContext,
         *,
+        min_free_bytes: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """``min_free_bytes``: where writers stop; the default is theirs."""
         #: may be replaced between steps, when the configuration changes
         self.context = context
         self._store = store
         self._folder = spool_folder
+        # The spool's writers stop at the reserve; what it holds by then must still get in.
+        disk = store.path.parent
+        self._min_free = (default_reserve(disk) if min_free_bytes is None else min_free_bytes) // 2
         self._clock = clock
         self._limit = _BATCH
         self._last_writer = ""
@@ -99,7 +114,9 @@ class Collector:
         """Read some frames, store them, delete what is fully in.
 
         Raises `StoreError` when the store fails; nothing is lost or doubled by the next step then.
+        That the disk is nearly full is such a failure: DuckDB must not find out by itself.
         """
+        self._check_disk()
         now = self._clock()
         self._sweep(now)
         if self._stale:
@@ -140,15 +157,24 @@ class Collector:
 
     # reading
 
+    def _check_disk(self) -> None:
+        disk = self._store.path.parent
+        if free_bytes(disk) < self._min_free:
+            raise DiskFullError(
+                f"{disk}: less than {self._min_free >> 20} MB of the disk are free, so nothing is "
+                "collected, and no evidence grows: make room there, or lower gateway.min_free_mb"
+            )
+
     def _read(self, limit: int) -> tuple[list[_Read], bool]:
-        """Take at most ``limit`` frames; also tell whether that limit left any behind."""
+        """Take at most ``limit`` frames; also tell whether a limit left any behind."""
         reads: list[_Read] = []
+        room = _BATCH_BYTES
         for segment in self._in_turn(list_segments(self._folder)):
             try:
                 # first: after a positive answer nothing is appended, so "read to the end" is final
                 orphan = is_orphan(segment.path)
                 start = self._ledger.get(segment.name, 0)
-                frames = read_frames(segment.path, start, limit=limit)
+                frames = read_frames(segment.path, start, limit=limit, max_bytes=room)
             except FileNotFoundError:
                 continue
             reads.append(
@@ -163,6 +189,7 @@ class Collector:
                 self._last_writer = segment.writer
                 return reads, True
             limit -= len(frames.payloads)
+            room -= sum(map(len, frames.payloads))
         return reads, False
 
     def _in_turn(self, segments: list[Segment]) -> Iterable[Segment]:

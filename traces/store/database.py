@@ -39,7 +39,7 @@ class Store:
 
     def __init__(self, path: Path, *, memory_limit: str = "1GB", threads: int = 2) -> None:
         """Open the file, made if it is not there, and bring its schema up to date."""
-        self._path = path
+        self.path = path
         # the memory limit must hold while the WAL is replayed, so it can't be SET later
         self._config: dict[str, Any] = {
             "memory_limit": memory_limit,
@@ -149,7 +149,7 @@ class Store:
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(config=self._config)
-        path = str(self._path).replace("'", "''")
+        path = str(self.path).replace("'", "''")
         try:
             connection.execute(
                 f"ATTACH '{path}' AS {_CATALOG} "
@@ -158,7 +158,7 @@ class Store:
             connection.execute(f"USE {_CATALOG}")
         except duckdb.Error as error:
             connection.close()
-            raise DatabaseError(f"{self._path} can't be opened: {error}") from error
+            raise DatabaseError(f"{self.path} can't be opened: {error}") from error
         return connection
 
     def _drop_connection(self) -> None:
@@ -175,7 +175,7 @@ class Store:
             if migrations.has_tables(self._connected()):
                 self.checkpoint()
                 self.close()
-                migrations.copy_before(self._path, migration)
+                migrations.copy_before(self.path, migration)
             try:
                 migrations.apply(self._connected(), migration, now=time.time())
             except BaseException:

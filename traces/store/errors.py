@@ -4,6 +4,7 @@ StoreError
 ├── QueryError      a named query that is unknown, doubled, or gives rows of another shape
 ├── MigrationError  a schema that can't be brought up to date
 ├── RowsError       values that do not fit their table: repeating won't help
+├── DiskFullError   the disk is so full that DuckDB must not be asked to write
 └── DatabaseError   DuckDB failed: disk, memory, lock, a broken file
 """
 
@@ -24,6 +25,10 @@ class MigrationError(StoreError):
 
 class RowsError(StoreError):
     """Values that do not fit their table. Repeating won't help."""
+
+
+class DiskFullError(StoreError):
+    """The disk is so full that DuckDB must not be asked to write."""
 
 
 class DatabaseError(StoreError):

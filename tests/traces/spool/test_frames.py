@@ -74,6 +74,18 @@ def test_a_frame_larger_than_a_read_is_whole(tmp_path: Path) -> None:
     assert read_frames(path, 0).payloads == [b"x", big, b"y"]
 
 
+def test_a_read_is_bounded_by_bytes_too(tmp_path: Path) -> None:
+    wanted = [bytes([n]) * 1000 for n in range(1, 11)]
+    path = write(tmp_path / "a.seg", b"".join(map(encode, wanted)))
+    frames = read_frames(path, 0, max_bytes=2500)
+    assert (frames.payloads, frames.more) == (wanted[:3], True)
+    frames = read_frames(path, frames.offset, max_bytes=1)
+    assert (frames.payloads, frames.more) == (wanted[3:4], True)
+    frames = read_frames(path, frames.offset, max_bytes=100_000)
+    assert (frames.payloads, frames.more) == (wanted[4:], False)
+    assert read_frames(path, 0, max_bytes=0).more
+
+
 def test_a_torn_tail_of_a_big_file_is_told_from_damage(tmp_path: Path) -> None:
     # above 16 MB the high byte of a length need not be zero
     torn = encode(b"some words " * (2 << 20))[: 17 << 20]

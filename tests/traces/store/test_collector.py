@@ -19,8 +19,8 @@ from tests.traces.frames import (
     start_payload,
 )
 from traces.record import Gap, pack
-from traces.spool import Recorder, SpoolWriter, list_segments
-from traces.store import DatabaseError, Store
+from traces.spool import Recorder, SpoolWriter, free_bytes, list_segments
+from traces.store import DatabaseError, DiskFullError, Store
 from traces.store.collector import Collector, CollectorStep
 from traces.times import from_seconds
 
@@ -127,6 +127,18 @@ def test_batches_are_bounded_and_no_writer_starves(
     assert sql("SELECT count(*) FROM feedback") == [(12_000,)]
     for writer in busy:
         writer.close()
+
+
+def test_batches_are_bounded_in_bytes(collector: Collector, folder: Path, sql: Sql) -> None:
+    # 96 MB of prompts in three segments: decoded at once they would take several times that.
+    writer = SpoolWriter(folder, segment_bytes=40 << 20, max_bytes=1 << 30)
+    for _ in range(96):
+        writer.append(end_payload(text="x" * (1 << 20)))
+    step = collector.step()
+    assert step.more and 64 <= step.frames <= 65
+    collector.drain()
+    assert sql("SELECT count(*), count(DISTINCT trace_id) FROM traces") == [(96, 96)]
+    writer.close()
 
 
 # requests that stay open
@@ -280,6 +292,20 @@ def test_a_commit_that_happened_all_the_same_is_not_repeated(
     collector.drain()
     assert sql("SELECT count(*), count(DISTINCT trace_id) FROM traces") == [(2, 2)]
     writer.close()
+
+
+def test_nothing_is_stored_on_a_disk_that_is_nearly_full(
+    store: Store, folder: Path, sql: Sql
+) -> None:
+    write(folder, end_payload())
+    collector = Collector(store, folder, CONTEXT, min_free_bytes=1 << 60)
+    for _ in range(2):
+        with pytest.raises(DiskFullError, match=r"gateway\.min_free_mb"):
+            collector.step()
+    assert ids(sql) == [] and len(list_segments(folder)) == 1
+    # Down to half of what writers leave free the collector goes on: it empties the spool.
+    free = free_bytes(folder)
+    assert Collector(store, folder, CONTEXT, min_free_bytes=int(free * 1.5)).step().traces == 1
 
 
 # the spool's bounds, end to end

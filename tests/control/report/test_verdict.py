@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import argparse
+import importlib
+import shlex
+
+import msgspec
+import pytest
+
+from control.cli import COMMANDS
+from control.report.numbers import numbers
+from control.report.verdict import caveats, commands, headline, tiles, tone
+from router.evidence import Evidence
+from router.pairs import Marks, Pair
+from router.policy import GatePolicy, Policy
+from router.stages import HeldReason, Stage
+from router.state import Rollout
+from router.verdicts import EvidenceSummary
+
+POLICY = Policy()
+WHY = "the reason of the newest hold"
+
+
+def rollout(stage: Stage, **changes: object) -> Rollout:
+    one = Rollout(student="s1", k=1, stage=stage, entered=0.0, why=WHY)
+    return msgspec.structs.replace(one, **changes)
+
+
+def summary(policy: Policy = POLICY, *, n: int = 200, student: float = 1.0) -> EvidenceSummary:
+    evidence = Evidence(policy, k=1, marks=Marks(guard_from=100.0))
+    for seq in range(1, n + 1):
+        evidence.add(Pair(seq=seq, ts=float(seq), teacher=1.0, student=student, control=0.0))
+    return evidence.summary(float(n))
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected_tone", "starts"),
+    [
+        (Stage.SHADOW, "wait", "Not proved yet; the teacher answers everything. Student >= "),
+        (Stage.READY, "good", "Good enough by the bar; a person may approve it. Student >= "),
+        (Stage.R1, "good", f"On trial; it is sent 1 % of the requests. {WHY.capitalize()}."),
+        (Stage.R50, "good", "On trial; it is sent 50 % of the requests."),
+        (Stage.LIVE, "good", "It answers all requests but the 2 % of the holdout."),
+        (Stage.ROLLED_BACK, "bad", "Taken back; the teacher answers everything. The reason of"),
+        (Stage.REJECTED, "bad", "Not good enough; the teacher answers everything. The reason"),
+        (Stage.INCONCLUSIVE, "wait", "Not decided; a person extends the search or rejects"),
+        (Stage.KILLED, "bad", "Switched off by a person; the teacher answers everything."),
+    ],
+)
+def test_every_stage_has_a_verdict(stage: Stage, expected_tone: str, starts: str) -> None:
+    one = rollout(stage)
+    said = headline(one, summary(), POLICY.rollout)
+    assert tone(one) == expected_tone
+    assert said.startswith(starts)
+    assert said.endswith("Over 200 pairs the student scores 1.000, the teacher 1.000.")
+    nothing = headline(one, summary(n=0), POLICY.rollout)
+    assert nothing.endswith("There is no scored pair yet.")
+
+
+def test_a_hold_says_what_is_sent_meanwhile() -> None:
+    warned = rollout(Stage.HELD, held=Stage.R25, reasons=(HeldReason.WARN,))
+    away = rollout(Stage.HELD, held=Stage.R25, reasons=(HeldReason.AVAILABILITY,))
+    assert headline(warned, summary(), POLICY.rollout).startswith("On hold; it is sent 25 % of")
+    assert headline(away, summary(), POLICY.rollout).startswith("On hold; it is sent 0 % of")
+
+
+@pytest.mark.parametrize("stage", [*Stage, None])
+def test_the_commands_exist(stage: Stage | None) -> None:
+    """What a report tells a person to type is what the command line takes."""
+    lines = commands("greet", None if stage is None else rollout(stage))
+    assert lines
+    for line in lines:
+        program, name, *words = shlex.split(line)
+        assert program == "limbeck"
+        parser = argparse.ArgumentParser(exit_on_error=False)
+        importlib.import_module(COMMANDS[name].module).arguments(parser)
+        assert parser.parse_args(words).route == "greet"
+
+
+@pytest.mark.parametrize(
+    ("bars", "says"),
+    [
+        ({}, ["student >= 0.950 x teacher"]),
+        ({"retention": None, "min_score": 0.8}, ["student >= 0.800"]),
+        ({"retention": None, "margin": 0.05}, ["student >= teacher - 0.050"]),
+        ({"min_score": 0.8}, ["student >= 0.950 x teacher", "student >= 0.800"]),
+    ],
+)
+def test_every_bar_has_its_numbers(bars: dict[str, float], says: list[str]) -> None:
+    policy = Policy(gate=GatePolicy(**bars))
+    rows = numbers(summary(policy), policy.gate)
+    names = [row.name for row in rows]
+    assert [name for name in names if name in says] == says
+    assert names.count("missing pairs that would undo it") == len(says)
+    assert sum(name.startswith("guard: no longer student >= ") for name in names) == len(says)
+    by_name = {row.name: row for row in rows}
+    assert by_name["negative control"].value == "rejected"
+    assert by_name["label coverage"].value == "100 %"
+    assert "rejects at 20" in by_name["not good enough"].note
+
+
+def test_before_it_passes_the_pairs_still_needed_are_told() -> None:
+    rows = {row.name: row for row in numbers(summary(n=30), POLICY.gate)}
+    assert rows["pairs still needed"].value.startswith("about ")
+    assert "missing pairs that would undo it" not in rows
+    worse = {row.name for row in numbers(summary(n=30, student=0.2), POLICY.gate)}
+    assert "pairs still needed" not in worse
+
+
+def test_tiles_of_a_student_without_any_traffic() -> None:
+    names = [tile.name for tile in tiles(summary(), None, None)]
+    assert names[0].startswith("student's score (0.")
+    assert not any("1,000 requests" in name for name in names)
+    assert tiles(None, None, None) == []
+    # Without a pair nothing is known about scores.
+    assert tiles(summary(n=0), None, None) == []
+
+
+def test_caveats() -> None:
+    assert caveats(None, answered=0, no_cost=0) == []
+    assert len(caveats(summary(), answered=5, no_cost=0)) == 2
+    assert "The cost of 2 of 5 answers is unknown" in caveats(None, answered=5, no_cost=2)[0]
