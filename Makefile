@@ -22,11 +22,12 @@ install: $(STAMP) ## make or refresh .venv
 demo: $(STAMP) ## watch the whole loop on generated support tickets
 	$(BIN)/limbeck demo $(ARGS)
 
-test: $(STAMP) ## all tests
-	$(BIN)/pytest $(ARGS)
+test: $(STAMP) ## all tests: the short ones side by side, then those that need the machine
+	$(BIN)/pytest -m 'not slow' -n 2 $(ARGS)
+	$(BIN)/pytest -m slow $(ARGS)
 
 quick: $(STAMP) ## the tests that take less than ten seconds each
-	$(BIN)/pytest -m 'not slow' $(ARGS)
+	$(BIN)/pytest -m 'not slow' -n 2 $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy (strict), import-linter
 	$(BIN)/ruff check .

@@ -12,6 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from control.budget import cost
+from control.candidates import Endpoint
 from control.config.values import Config, RouteConfig
 from control.measure import Answer, Measure
 from control.program_versions import ProgramVersions
@@ -22,7 +24,6 @@ from distiller.dataset.values import DatasetSpec, Row
 from distiller.distillations import Distillation, DistilSettings
 from distiller.exam import Answered, Failed, Scored, ToScore
 from distiller.happenings import Clients, Happening
-from router.snapshot import Target, Upstream
 from router.stages import Stage
 from router.state import RouteRollouts
 from router.view import duration
@@ -212,7 +213,7 @@ def _starts_otherwise(route: RouteConfig) -> str:
 class Examiner:
     """Asks students and the metric on behalf of the exam.
 
-    ``student_endpoint``: (route, student) -> where it answers.
+    ``endpoint``: (route, student) -> where it answers.
     """
 
     def __init__(
@@ -220,18 +221,21 @@ class Examiner:
         replayer: Replayer,
         *,
         measures: Mapping[str, Measure],
-        student_endpoint: Callable[[str, str], tuple[Upstream, Target]],
+        endpoint: Callable[[str, str], Endpoint],
     ) -> None:
         self._replayer = replayer
         self._measures = measures
-        self._student_endpoint = student_endpoint
+        self._endpoint = endpoint
 
     async def ask(self, route: str, student: str, row: Row) -> Answered | Failed:
         """A student's answer to a row's request."""
-        upstream, target = self._student_endpoint(route, student)
-        reply = await self._replayer.ask(upstream, target, row.request, timeout_s=_EXAM_TIMEOUT_S)
+        end = self._endpoint(route, student)
+        reply = await self._replayer.ask(
+            end.upstream, end.target, row.request, timeout_s=_EXAM_TIMEOUT_S
+        )
         if reply.answer is not None and reply.failure is None:
-            return Answered(text=reply.answer)
+            usd = cost(end.price, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
+            return Answered(text=reply.answer, cost_usd=usd)
         reason = f"{reply.failure} {reply.status}" if reply.status else str(reply.failure)
         return Failed(reason=reason, unreachable=reply.failure == "connect")
 

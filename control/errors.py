@@ -5,8 +5,9 @@ ControlError
 ├── FileProblem        a file of the data folder is missing, damaged or can't be written
 ├── BadInput           an argument or a request that can't be right
 │   └── UnknownRoute   the named route does not exist
-├── StartRefused       a precondition of a start does not hold (port, lock, user folder)
+├── StartRefused       a precondition of a start does not hold (port, user folder)
 ├── Refused            control refused a request because a precondition does not hold
+│   └── Held           (control.lock)  another process has this data folder
 └── ControlUnreachable the admin API does not answer
 
 Each has the exit code that the command line ends with.

@@ -24,8 +24,6 @@ from traces.store import Store
 
 #: a student's answer later than this many teacher p95s is slow, unless the policy has an SLO
 _SLOW_FACTOR = 1.5
-#: rows that are in memory at a time: a restart reads everything again
-_CHUNK = 50_000
 #: the teacher's p95 moves only by more than this, or every request would make a new snapshot
 _P95_MOVES = 0.25
 _P95_MIN_REQUESTS = 20
@@ -56,7 +54,7 @@ class _Count(msgspec.Struct, frozen=True, kw_only=True):
 class StudentWatch:
     """Everything that was sent to one student, counted once, in order of time."""
 
-    def __init__(self, route: str, student: str, policy: GuardPolicy) -> None:
+    def __init__(self, route: str, student: str, policy: GuardPolicy, *, chunk: int) -> None:
         self.route = route
         self.student = student
         self.outages = Outages()
@@ -65,6 +63,7 @@ class StudentWatch:
         #: requests that it answered since `_entered`
         self.served = 0
         self._entered: float | None = None
+        self._chunk = chunk
         self._guard = AvailabilityGuard(policy)
         self._policy = policy
         self._read_to_us = 0
@@ -86,9 +85,9 @@ class StudentWatch:
                 student=self.student,
                 after_us=self._read_to_us,
                 through_us=through_us,
-                at_most=_CHUNK,
+                at_most=self._chunk,
             )
-            whole = _whole(rows) if len(rows) == _CHUNK else rows
+            whole = _whole(rows) if len(rows) == self._chunk else rows
             self._count(whole, slow_ms)
             if whole is rows:
                 break
@@ -181,10 +180,14 @@ class TeacherWatch:
 
 
 class HealthWatch:
-    """Watches all students and teachers. `read` first, then `of`."""
+    """Watches all students and teachers. `read` first, then `of`.
 
-    def __init__(self, store: Store, acknowledgements: Path) -> None:
+    ``chunk``: rows that are in memory at a time, as a restart reads everything again.
+    """
+
+    def __init__(self, store: Store, acknowledgements: Path, *, chunk: int = 50_000) -> None:
         self._store = store
+        self._chunk = chunk
         self._acknowledgements = acknowledgements
         self._students: dict[tuple[str, str], StudentWatch] = {}
         self._teachers: dict[str, TeacherWatch] = {}
@@ -209,7 +212,7 @@ class HealthWatch:
         """The watch of a student."""
         key = (route, rollout.student)
         if key not in self._students:
-            self._students[key] = StudentWatch(route, rollout.student, policy)
+            self._students[key] = StudentWatch(route, rollout.student, policy, chunk=self._chunk)
         return self._students[key]
 
     def read(

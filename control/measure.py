@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from control.config.values import RouteConfig
+from control.config.values import Config, RouteConfig
 from programs.answer import prediction_of
 from programs.description import ProgramDescription
 from programs.errors import ProgramError
 from programs.inputs import inputs_of
-from programs.metric_client import Metric
+from programs.metric_client import Metric, metric_for
+from programs.metric_hash import metric_hash
 from programs.score import Score
+
+_log = logging.getLogger("limbeck.control")
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +100,31 @@ class Measure:
             right = gold if isinstance(gold, dict) else {}
             example |= {"answer": gold} | right
         return example, prediction
+
+
+def measures_of(
+    config: Config, describe: Callable[[str], ProgramDescription | None]
+) -> tuple[dict[str, Measure], list[str]]:
+    """The measures of all routes with a metric that can be found, and what is wrong with others.
+
+    ``describe``: route -> its program, as far as it is known.
+    """
+    measures, problems = {}, []
+    for name, route in config.routes.items():
+        if route.metric is None:
+            continue
+        spec = str(route.metric)
+        try:
+            hashed = metric_hash(spec, config.folder)
+            metric = metric_for(spec, route=name, user_dir=config.folder)
+        except ProgramError as error:
+            _log.error("route %s: %s", name, error)
+            problems.append(f"route {name}: {error}; nothing is scored, and no student serves")
+            continue
+        measures[name] = Measure(
+            route, metric, metric_hash=hashed, describe=partial(describe, name)
+        )
+    return measures, problems
 
 
 def needs_label(route: RouteConfig) -> bool:

@@ -10,7 +10,7 @@ from control.config.values import Config, RouteConfig
 from control.distilling import Distilling, Trainer
 from control.errors import BadInput, Refused, UnknownRoute
 from control.feeds import Feeds
-from control.override import KILL, ROLLBACK
+from control.override import KILL, NOT_PEOPLE, ROLLBACK
 from control.overrides import Overrides
 from control.reconcile import Reconciler
 from control.report.model import Report
@@ -102,15 +102,15 @@ class Operations:
     def report(self, route: str, student: str | None) -> Report:
         """The report on a student, or on the newest one; the one that an approval must name."""
         config = self._route(route)
-        with self._rollouts.lock:
-            try:
-                return self._reports.make(config, self._rollouts.of(route), student)
-            except LookupError as error:
-                raise BadInput(str(error)) from error
+        try:
+            return self._reports.make(config, student)
+        except LookupError as error:
+            raise BadInput(str(error)) from error
 
     def approve(self, route: str, *, report: str, actor: str, reason: str) -> Ordered:
         """Consent to one report. Raises `StaleReport` for another one than the current."""
         config = self._route(route)
+        _check_person(actor)
         self._trust_log()
         with self._rollouts.lock:
             state = self._rollouts.of(route)
@@ -145,6 +145,7 @@ class Operations:
     ) -> Ordered:
         """Rollback, kill, unkill, pause, resume, retry, extend, reject."""
         config = self._route(route)
+        _check_person(actor)
         if order in (ROLLBACK, KILL):
             return self._override(config, order, actor, reason)
         self._trust_log()
@@ -262,6 +263,11 @@ class Operations:
             known = ", ".join(sorted(self._config.routes)) or "none"
             raise UnknownRoute(f'unknown route "{name}"; the routes are: {known}')
         return route
+
+
+def _check_person(actor: str) -> None:
+    if actor in NOT_PEOPLE:
+        raise BadInput(f'actor "{actor}" is limbeck itself: give the name of a person')
 
 
 def _ordered(route: str, order: str, rollout: Rollout, *, changed: bool, reason: str) -> Ordered:

@@ -22,6 +22,10 @@ from router.snapshot import Override
 
 ROLLBACK = "rollback"
 KILL = "kill"
+#: who writes the override of a quality alarm
+GUARD = "quality guard"
+#: actors that stand for limbeck itself (`router.events.AUTO` too): no person may use these names
+NOT_PEOPLE = frozenset({"auto", GUARD})
 _POLL_S = 0.005
 
 

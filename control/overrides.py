@@ -15,6 +15,7 @@ from control.files import write_atomically
 from control.health import acknowledgements
 from control.layout import Layout
 from control.override import (
+    GUARD,
     KILL,
     ROLLBACK,
     live_workers,
@@ -29,8 +30,6 @@ from router.rollout import Refusal, targets
 from router.snapshot import Override
 
 _log = logging.getLogger("limbeck.control")
-#: who writes the override of a quality alarm
-GUARD = "quality guard"
 _WAIT_S = 5.0
 _POLL_S = 0.005
 _EVENTS = {ROLLBACK: Event.ROLLBACK, KILL: Event.KILL}

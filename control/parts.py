@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
 
 import httpx
 
 from control.addresses import Addresses, ensure_addresses, load_addresses
-from control.candidates import Candidate
+from control.candidates import Candidate, Endpoint
 from control.collecting import Collecting, collector_context
 from control.compile import student_target
 from control.config.values import Config, RouteConfig
@@ -23,7 +23,7 @@ from control.feeds import Feeds
 from control.health import HealthWatch
 from control.judging import Judging
 from control.layout import Layout
-from control.measure import Measure
+from control.measure import measures_of
 from control.operations import Operations
 from control.overrides import Overrides
 from control.probes import Probes
@@ -41,11 +41,8 @@ from control.status_view import StatusView
 from control.ticks import Ticks
 from distiller.fine_tuning import FineTuning
 from distiller.happenings import Clients
-from programs.errors import ProgramError
-from programs.metric_client import metric_for
-from programs.metric_hash import metric_hash
 from programs.rows import render_rows
-from router.snapshot import Snapshot, Target, Upstream
+from router.snapshot import Snapshot, Upstream
 from traces.store import Store
 
 _log = logging.getLogger("limbeck.control")
@@ -89,7 +86,8 @@ class Parts:
             addresses=self._addresses,
             environment=environment,
         )
-        self.measures = dict(self._measures())
+        self.measures, problems = measures_of(config, self.programs.description)
+        self._problems += problems
         self.health = HealthWatch(self.store, layout.acknowledgements)
         self.writer = SnapshotWriter(
             layout,
@@ -111,7 +109,10 @@ class Parts:
             self.store, rollouts=self.rollouts, health=self.health, measures=self.measures
         )
         self.reports = Reports(
-            self.store, consumed=lambda route, rollout: self.feeds.of(route, rollout).evidence.seq
+            self.store,
+            config,
+            self.rollouts,
+            consumed=lambda route, rollout: self.feeds.of(route, rollout).evidence.seq,
         )
         self.overrides = Overrides(layout, self.rollouts)
         self.distilling = Distilling(
@@ -193,33 +194,8 @@ class Parts:
         self._problems.append(str(error))
         return UnreadableLog(self._layout.events, str(error))
 
-    def _measures(self) -> Iterator[tuple[str, Measure]]:
-        folder = self._config.folder
-        for name, route in self._config.routes.items():
-            if route.metric is None:
-                continue
-            spec = str(route.metric)
-            try:
-                hashed = metric_hash(spec, folder)
-                metric = metric_for(spec, route=name, user_dir=folder)
-            except ProgramError as error:
-                _log.error("route %s: %s", name, error)
-                self._problems.append(f"route {name}: {error}; nothing is scored or promoted")
-                continue
-            yield (
-                name,
-                Measure(
-                    route,
-                    metric,
-                    metric_hash=hashed,
-                    describe=partial(self.programs.description, name),
-                ),
-            )
-
     def _clients(self, replayer: Replayer, environment: Mapping[str, str]) -> Clients:
-        examiner = Examiner(
-            replayer, measures=self.measures, student_endpoint=self._student_endpoint
-        )
+        examiner = Examiner(replayer, measures=self.measures, endpoint=self._endpoint)
         trainer = self._addresses().trainer
         return Clients(
             trainer=FineTuning.local(f"{trainer.url}/v1", environment[INTERNAL_KEY_ENV]),
@@ -238,6 +214,7 @@ class Parts:
         ticks.add("shadow.sample", self.shadow.sample, every_s=control.tick_s)
         reconcile = partial(self.reconciler.reconcile, self.collecting.known_to)
         ticks.add("reconcile", reconcile, every_s=control.tick_s)
+        ticks.add("reports", self.reports.make_missing, every_s=control.tick_s)
         ticks.add("events", self._copy_events, every_s=control.tick_s)
         ticks.add("programs", self.programs.poll, every_s=_PROGRAMS_S)
         ticks.add("probes", self.probes.probe, every_s=_PROBE_S)
@@ -305,9 +282,8 @@ class Parts:
         current = self.writer.current
         return current if current is not None else self.reconciler.publish()
 
-    def _student_endpoint(self, route: str, student: str) -> tuple[Upstream, Target]:
-        endpoint = self.facts.endpoint(self._config.routes[route], student)
-        return endpoint.upstream, endpoint.target
+    def _endpoint(self, route: str, student: str) -> Endpoint:
+        return self.facts.endpoint(self._config.routes[route], student)
 
     def _student_upstreams(self) -> list[tuple[str, Upstream]]:
         """The servers of all students under evaluation, each once."""

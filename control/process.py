@@ -21,7 +21,7 @@ from control.config.load import load_config
 from control.config.values import Address, Config
 from control.errors import StartRefused
 from control.layout import Layout
-from control.leader import Leader
+from control.lock import FileLock
 from control.parts import Parts
 from control.secrets import INTERNAL_KEY_ENV, ensure_secrets
 
@@ -35,7 +35,7 @@ _THREADS = 32
 def serve(config_path: Path, layout: Layout | None = None) -> None:
     """Lead the data folder until SIGTERM or SIGINT.
 
-    Raises `ConfigErrors`, `NotLeader`, or `StartRefused` before anything has begun.
+    Raises `ConfigErrors`, `Held` or `StartRefused` before anything has begun.
     """
     _log_to_stderr()
     run(load_config(config_path, environment=os.environ), layout)
@@ -45,7 +45,8 @@ def run(config: Config, layout: Layout | None = None) -> None:
     """As `serve`, for a configuration that is loaded already."""
     layout = layout or Layout(data=config.control.data)
     layout.data.mkdir(parents=True, exist_ok=True)
-    with Leader(layout.control_lock):
+    way_out = "stop it first, or start with another [control] data"
+    with FileLock(layout.control_lock, who="limbeck control", way_out=way_out):
         asyncio.run(_lead(config, layout))
 
 

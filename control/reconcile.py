@@ -15,8 +15,8 @@ import msgspec
 from control.config.values import Config, RouteConfig
 from control.facts import FactFinder
 from control.feeds import Feeds
-from control.override import ROLLBACK
-from control.overrides import GUARD, Overrides
+from control.override import GUARD, ROLLBACK
+from control.overrides import Overrides
 from control.reports import Reports
 from control.rollouts import Rollouts
 from control.snapshots import SnapshotWriter
@@ -176,8 +176,6 @@ class Reconciler:
         if rollout is None or self._check_replay(route, rollout):
             return
         now = time.time()
-        if rollout.stage is Stage.READY and self._reports.current(route.name, rollout) is None:
-            self._make_report(route, student)
         decision = decide(
             state,
             student,
@@ -192,14 +190,6 @@ class Reconciler:
         if decision.transition.event.event is Event.QUALITY_ALARM:
             self._send_back(route, rollout, decision.reason, now)
         _told(self._rollouts.take(decision.transition))
-
-    def _make_report(self, route: RouteConfig, student: str) -> None:
-        """The report that a person is asked to approve."""
-        try:
-            self._reports.make(route, self._rollouts.of(route.name), student)
-        except Exception:
-            # Without a report nothing is exposed; everything else must go on.
-            _log.exception("route %s: no report on %s could be made", route.name, student)
 
     def _send_back(self, route: RouteConfig, rollout: Rollout, reason: str, now: float) -> None:
         """Let an alarm act at once, as a person's rollback would.

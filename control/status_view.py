@@ -120,13 +120,10 @@ class StatusView:
         counts = {row.route: row for row in self._store.all("route_counts", _Counts)}
         labelled = {row.route: row.labelled for row in self._store.all("route_labels", _Labelled)}
         snapshot = self._snapshot()
-        with self._rollouts.lock:
-            routes = tuple(
-                self._route(
-                    route, counts.get(name, _Counts(route=name)), labelled.get(name, 0), now
-                )
-                for name, route in self._config.routes.items()
-            )
+        routes = tuple(
+            self._route(route, counts.get(name, _Counts(route=name)), labelled.get(name, 0), now)
+            for name, route in self._config.routes.items()
+        )
         return Status(
             now=now,
             started=self._started,
@@ -206,11 +203,15 @@ class StatusView:
                 for told in self._distilling.happenings(name)
             ),
             shadow=self._shadow_status(route, now),
-            students=tuple(
-                self._student(route, rollout, now) for rollout in reversed(state.rollouts)
-            ),
+            students=self._students_of(route, now),
             last_rollback=self._overrides.last(name),
         )
+
+    def _students_of(self, route: RouteConfig, now: float) -> tuple[StudentStatus, ...]:
+        # The tick that takes in evidence and health changes them in place.
+        with self._rollouts.lock:
+            rollouts = reversed(self._rollouts.of(route.name).rollouts)
+            return tuple(self._student(route, rollout, now) for rollout in rollouts)
 
     def _student(self, route: RouteConfig, rollout: Rollout, now: float) -> StudentStatus:
         made = self._facts.student(route.name, rollout.student)

@@ -24,6 +24,7 @@ from distiller.happenings import Clients, Event, Happening
 from distiller.jobs import Job
 from distiller.publishing import StudentRow, publish_job, students_made
 from distiller.trainers import choose_trainers, cost_rank, job_settings
+from programs.errors import ProgramError
 from traces.store import Store
 
 #: seconds that an exam waits for somebody to answer, before it counts what failed
@@ -65,7 +66,8 @@ class _Tick:
         }
         try:
             return await steps[self._distillation.stage]()
-        except TrainerUnavailable as error:
+        except (TrainerUnavailable, ProgramError) as error:
+            # A metric that can't be loaded is repaired some day, and the exam goes on.
             return [self._told(Event.WAITING, str(error))]
         except stored.DatasetError as error:
             return await self._end(str(error))

@@ -12,6 +12,7 @@ from distiller.dataset.rows import ProgramSource
 from distiller.dataset.values import DatasetSpec
 from distiller.exam import TEACHER, ExamResult
 from traces.store import Store
+from traces.times import from_seconds
 
 
 class Stage(StrEnum):
@@ -132,23 +133,29 @@ def save_exam(
     teacher: ExamResult,
     now: float,
 ) -> None:
-    """Store what one candidate reached. The same exam is stored once."""
+    """Store what one candidate reached, and what that cost. Call it once for each exam."""
     summary = result.summary(teacher)
     detail = {"method": summary.method, **msgspec.structs.asdict(result)}
-    store.run(
-        "insert_exam",
-        exam_id=f"{distillation.distillation_id}/{result.candidate}",
-        now_us=round(now * 1e6),
-        route=distillation.route,
-        dataset_id=distillation.dataset_id,
-        candidate=result.candidate,
-        n=summary.n,
-        score=summary.score,
-        low=summary.low,
-        high=summary.high,
-        smallest_gap=None if result.candidate == TEACHER else summary.smallest_gap,
-        detail=msgspec.json.encode(detail).decode(),
-    )
+    exam_id = f"{distillation.distillation_id}/{result.candidate}"
+    asked = result.candidate != TEACHER
+    with store.transaction():
+        store.run(
+            "insert_exam",
+            exam_id=exam_id,
+            now_us=round(now * 1e6),
+            route=distillation.route,
+            dataset_id=distillation.dataset_id,
+            candidate=result.candidate,
+            n=summary.n,
+            score=summary.score,
+            low=summary.low,
+            high=summary.high,
+            smallest_gap=summary.smallest_gap if asked else None,
+            detail=msgspec.json.encode(detail).decode(),
+        )
+        if asked:
+            row = (from_seconds(now), distillation.route, "exam", result.cost_usd, exam_id)
+            store.append("costs", [row])
 
 
 def exams_of(store: Store, distillation_id: str) -> dict[str, ExamResult]:

@@ -25,6 +25,8 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     """A candidate answered a row."""
 
     text: str
+    #: None: unknown, which is never 0
+    cost_usd: float | None
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +77,8 @@ class ExamResult(msgspec.Struct, frozen=True, kw_only=True):
     unreachable: int = 0
     #: reason -> rows whose answer the metric could not score
     not_scored: Mapping[str, int] = {}
+    #: of the answers; None: not all of them are known
+    cost_usd: float | None = 0.0
 
     @property
     def n(self) -> int:
@@ -145,6 +149,7 @@ async def examine(
         for row, reply in zip(rows, replies, strict=True)
         if isinstance(reply, Answered)
     ]
+    costs = [reply.cost_usd for reply in replies if isinstance(reply, Answered)]
     marks = await _mark(answered, score)
     return ExamResult(
         candidate=candidate,
@@ -154,6 +159,7 @@ async def examine(
         failures=dict(Counter(reply.reason for reply in failed)),
         unreachable=sum(reply.unreachable for reply in failed),
         not_scored=marks.not_scored,
+        cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
     )
 
 

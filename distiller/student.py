@@ -139,6 +139,8 @@ def read_student(folder: Path) -> Student:
         student = msgspec.json.decode(path.read_bytes(), type=Student)
     except (FileNotFoundError, NotADirectoryError):
         raise ArtefactError(f"{folder} has no {STUDENT_FILE}: it is no student") from None
+    except OSError as error:
+        raise ArtefactError(f"{path} can't be read: {error.strerror}") from error
     except msgspec.MsgspecError as error:
         raise ArtefactError(f"{path}: {error}") from error
     if student.schema != SCHEMA:

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+#: environment variable with the key between limbeck's own processes
+INTERNAL_KEY_ENV = "LIMBECK_INTERNAL_KEY"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -23,6 +25,11 @@ class Pipes(NamedTuple):
 def console_script() -> str:
     """Return the path of `limbeck`: ``python -m`` would look in the current folder first."""
     return str(Path(sys.executable).with_name("limbeck"))
+
+
+def environment_of_child() -> dict[str, str]:
+    """Return our environment without the internal key: the user's code has no use for it."""
+    return {name: value for name, value in os.environ.items() if name != INTERNAL_KEY_ENV}
 
 
 def claim_pipes() -> Pipes:

@@ -12,6 +12,7 @@ import sys
 import uvicorn
 
 from programs import dspy_compat
+from programs.child import INTERNAL_KEY_ENV
 from programs.errors import LoadError, ProgramError
 from programs.host_app import HostApp
 from programs.served import ServedPrograms, StudentSide, TeacherSide
@@ -21,7 +22,6 @@ from traces.spool import Recorder, SpoolWriter
 
 __all__ = ["HostSettings", "serve"]
 
-_KEY = "LIMBECK_INTERNAL_KEY"
 _DRAIN_S = 30
 
 
@@ -31,9 +31,11 @@ def serve(settings: HostSettings) -> None:
     Raises `ProgramError` where the program cannot be loaded or the port is taken.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    key = os.environ.get(_KEY)
+    key = os.environ.get(INTERNAL_KEY_ENV)
     if not key:
-        raise LoadError(f"{_KEY} is not set: start the host with `limbeck up`, or set it")
+        raise LoadError(
+            f"{INTERNAL_KEY_ENV} is not set: start the host with `limbeck up`, or set it"
+        )
     listener = _listen(settings.host, settings.port)
     with listener:
         open_user_folder(settings.user_dir)

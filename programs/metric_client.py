@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from programs.child import console_script, kill_group
+from programs.child import console_script, environment_of_child, kill_group
 from programs.errors import LoadError
 from programs.exact_match import exact_match, exact_match_field
 from programs.json_values import json_safe
@@ -119,7 +119,12 @@ class MetricRunner:
             return self._child
         await self._end()
         child = self._child = await asyncio.create_subprocess_exec(
-            *self._command(), stdin=PIPE, stdout=PIPE, limit=_LONGEST_LINE, start_new_session=True
+            *self._command(),
+            stdin=PIPE,
+            stdout=PIPE,
+            limit=_LONGEST_LINE,
+            start_new_session=True,
+            env=environment_of_child(),
         )
         metric = self._settings.metric
         try:

@@ -14,7 +14,13 @@ from typing import Any
 
 import msgspec
 
-from programs.child import claim_pipes, console_script, die_with_parent, kill_group
+from programs.child import (
+    claim_pipes,
+    console_script,
+    die_with_parent,
+    environment_of_child,
+    kill_group,
+)
 from programs.description import OutputField
 from programs.errors import ChildError, ProgramError
 from programs.student_files import Skeleton
@@ -82,6 +88,7 @@ async def render_rows(job: Job, *, timeout_s: float) -> Rendered:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
+        env=environment_of_child(),
     )
     try:
         async with asyncio.timeout(timeout_s):

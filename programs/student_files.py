@@ -6,6 +6,7 @@ host needs are named here again; fields that it does not know are ignored.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import quote
@@ -63,7 +64,8 @@ class StudentFiles(msgspec.Struct, frozen=True, kw_only=True):
 def read_student(students: Path, route: str, student: str) -> StudentFiles:
     """Read one student. Raises `UnknownModel` or `LoadError`."""
     folder = students / quote(f"{route}@{student}", safe="@")
-    if not (folder / _FILE).is_file():
+    # Not Path.is_file: a name that is too long for a file raises there.
+    if not os.path.isfile(folder / _FILE):
         raise UnknownModel(f'there is no student "{route}@{student}" in {students}')
     found = _decode(folder / _FILE, StudentMap)
     if (found.route, found.student) != (route, student):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from control.override import NOT_PEOPLE
 from control.place import add_place
 
 if TYPE_CHECKING:
@@ -24,8 +25,16 @@ def add_client(parser: argparse.ArgumentParser) -> None:
 
 def add_who(parser: argparse.ArgumentParser) -> None:
     """Add who does this, and why."""
-    parser.add_argument("--actor", default=user_name(), help="who does this (default: you)")
+    parser.add_argument(
+        "--actor", type=_person, default=user_name(), help="who does this (default: you)"
+    )
     parser.add_argument("--reason", default="", help="kept in the rollout's history")
+
+
+def _person(name: str) -> str:
+    if name in NOT_PEOPLE:
+        raise argparse.ArgumentTypeError(f'"{name}" is limbeck itself: give the name of a person')
+    return name
 
 
 def user_name() -> str:

@@ -184,15 +184,15 @@ def happened(row: EventRow) -> Happened:
 
 
 def lineage(row: StudentRow | None, rollout: Rollout | None) -> list[Named]:
-    if row is None or rollout is None:
+    if rollout is None:
         return []
-    pairs = (
+    learnt = () if row is None else (
         ("student", row.student), ("artefact sha256", row.artefact_sha256),
         ("trainer", row.trainer), ("job", row.job_id or ""), ("dataset", row.dataset_id),
         ("dataset sha256", row.dataset_sha256 or ""), ("program version", row.program_version),
         ("metric", row.metric_hash), ("learnt from requests until", words.moment(row.cutoff)),
-        ("configuration", rollout.hashes.config),
     )  # fmt: skip
+    pairs = (*learnt, ("configuration", rollout.hashes.config))
     return [Named(name=name, value=value) for name, value in pairs if value]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -11,8 +9,9 @@ from types import TracebackType
 
 from control.addresses import Addresses, bind_error, ensure_addresses
 from control.config.values import Config
-from control.errors import Refused, StartRefused
+from control.errors import StartRefused
 from control.layout import Layout
+from control.lock import FileLock
 from control.secrets import Secrets, ensure_secrets
 from control.supervisor.child import ChildSpec, Report, RestartPolicy
 from control.supervisor.plan import plan
@@ -23,7 +22,7 @@ from programs.user_folder import collisions
 class Launch:
     """Holds the data folder for one supervisor, from construction to `close`.
 
-    Raises `Refused` if another supervisor holds it, and `StartRefused` with every reason why the
+    Raises `Held` if another supervisor holds it, and `StartRefused` with every reason why the
     children could not work.
     """
 
@@ -31,7 +30,11 @@ class Launch:
         self.config = config
         self.layout = Layout(data=config.control.data)
         self.layout.data.mkdir(parents=True, exist_ok=True)
-        self._lock = _hold(self.layout.supervisor_lock)
+        self._lock = FileLock(
+            self.layout.supervisor_lock,
+            who="`limbeck up`",
+            way_out="stop it first, or give this one another [control] data",
+        )
         try:
             _check(config)
             self.secrets: Secrets = ensure_secrets(self.layout.secrets)
@@ -61,9 +64,7 @@ class Launch:
 
     def close(self) -> None:
         """Give the data folder up."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._lock.close()
 
     def __enter__(self) -> Launch:
         return self
@@ -87,22 +88,6 @@ def console_script() -> str:
             "into this environment (pip install)"
         )
     return script
-
-
-def _hold(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-        os.close(descriptor)
-        raise Refused(
-            f"{path.parent}: another `limbeck up` (process {holder}) runs in this data folder: "
-            "stop it first, or give this one another [control] data"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
 
 
 def _check(config: Config) -> None:

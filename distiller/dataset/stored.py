@@ -107,6 +107,7 @@ def read_traces(store: Store, spec: DatasetSpec) -> list[Trace]:
             route=spec.route,
             program_version=spec.program_version,
             cutoff_us=cutoff_us,
+            at_most=MOST_TRACES,
         ):
             calls[call.trace_id].append(_call(call))
     return [

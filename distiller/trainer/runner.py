@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from distiller.trainer.events import EventLog, is_terminal_log, read_events
-from distiller.trainer.job_folder import LOG_FILE, ask_to_cancel, is_cancelling
+from distiller.trainer.job_folder import LOG_FILE, ask_to_cancel, is_cancelling, read_job
 from distiller.trainer.jobs import JobStore
 from distiller.trainer.process import ENVIRONMENT, is_held
 from distiller.trainer.worker import PARENT, ExitCode
@@ -39,11 +39,15 @@ def default_command() -> tuple[str, ...]:
 class Runner:
     """Owns the one worker that may run. Its queue is the job folders."""
 
-    def __init__(self, jobs: JobStore, *, command: Sequence[str], secret: str) -> None:
+    def __init__(
+        self, jobs: JobStore, *, command: Sequence[str], secret: str, kill_after_s: float
+    ) -> None:
         self._jobs = jobs
         self._command = command
         #: environment variable that workers must not see
         self._secret = secret
+        #: beyond the job's own limit, seconds
+        self._kill_after_s = kill_after_s
         self._wake = asyncio.Event()
         self._current: tuple[Path, asyncio.subprocess.Process] | None = None
 
@@ -104,6 +108,7 @@ class Runner:
     async def _run_worker(self, folder: Path) -> int:
         environment = {k: v for k, v in os.environ.items() if k != self._secret}
         environment |= {**ENVIRONMENT, PARENT: str(os.getpid())}
+        limit_s = read_job(folder).limit_s
         with (folder / LOG_FILE).open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -116,9 +121,19 @@ class Runner:
         self._current = (folder, process)
         if is_cancelling(folder):  # cancelled while it was being started
             process.terminate()
-        code = await process.wait()
-        self._current = None
-        return code
+        try:
+            return await asyncio.wait_for(process.wait(), limit_s + self._kill_after_s)
+        except TimeoutError:
+            # It hangs where no signal handler runs; nothing else would ever end it.
+            process.kill()
+            code = await process.wait()
+            if not is_terminal_log(folder):
+                message = f"the training worker did not end within {limit_s:g} s and was killed"
+                EventLog(folder).add("failed", message, code="time_limit")
+            return code
+        finally:
+            if process.returncode is not None:
+                self._current = None
 
     async def _stop(self) -> None:
         if self._current is None:

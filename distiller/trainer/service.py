@@ -82,6 +82,7 @@ def _build(settings: TrainerSettings) -> FastAPI:
         jobs,
         command=settings.worker_command or default_command(),
         secret=settings.api_key_env,
+        kill_after_s=settings.kill_after_s,
     )
 
     @asynccontextmanager

@@ -22,3 +22,5 @@ class TrainerSettings:
     worker_memory_mb: int | None = 4096
     #: seconds that a job may take, whatever its hyperparameters say
     job_limit_s: float = 7200.0
+    #: a worker that does not keep the limit itself is killed so many seconds later
+    kill_after_s: float = 120.0

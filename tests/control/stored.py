@@ -87,8 +87,14 @@ def free_port() -> int:
         return port
 
 
-def config_of(tmp_path: Path, base_url: str = "http://127.0.0.1:9/v1", **route: Any) -> Config:
-    """One plain route with `exact_match(answer)`, the truth for every request, time scaled."""
+def config_of(
+    tmp_path: Path,
+    base_url: str = "http://127.0.0.1:9/v1",
+    *,
+    routes: tuple[str, ...] = (ROUTE,),
+    **route: Any,
+) -> Config:
+    """Plain routes with `exact_match(answer)`, the truth for every request, time scaled."""
     values: dict[str, Any] = {
         "teacher": "up/m",
         "metric": "exact_match(answer)",
@@ -106,7 +112,7 @@ def config_of(tmp_path: Path, base_url: str = "http://127.0.0.1:9/v1", **route: 
         "upstreams": {
             "up": {"base_url": base_url, "prices": {"m": {"input_per_m": 1, "output_per_m": 2}}}
         },
-        "routes": {ROUTE: values | route},
+        "routes": dict.fromkeys(routes, values | route),
     }
     return parse_config(
         document, file="limbeck.toml", path=tmp_path / "limbeck.toml", environment={}

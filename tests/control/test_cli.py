@@ -218,6 +218,13 @@ def test_rollback_with_a_frozen_worker(layout: Layout, worker: subprocess.Popen[
     assert "Missing: w1" in shown.stdout
 
 
+@pytest.mark.parametrize("name", ["auto", "quality guard"])
+def test_rollback_in_the_name_of_automation_is_refused(layout: Layout, name: str) -> None:
+    shown = limbeck("rollback", "triage", "--actor", name, cwd=layout.data.parent)
+    assert shown.returncode == 2 and "give the name of a person" in shown.stderr
+    assert read_override(layout.overrides, "triage") is None
+
+
 def test_rollback_without_a_worker(layout: Layout) -> None:
     shown = limbeck("kill", "triage", cwd=layout.data.parent)
     assert shown.returncode == 0

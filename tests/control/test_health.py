@@ -101,6 +101,33 @@ def test_a_restart_counts_again_and_ends_where_it_was(store: Store, tmp_path: Pa
     )
 
 
+def test_a_long_history_is_read_in_pieces(store: Store, tmp_path: Path) -> None:
+    # Several at one moment: no piece may end between them.
+    for number in range(40):
+        put_trace(store, T0 + number // 3, **(FELL_BACK if number % 4 == 0 else SERVED))
+    pieces = HealthWatch(store, tmp_path / "acks", chunk=7)
+    pieces.read(ROUTE, [ROLLOUT], POLICY, through=T0 + 1e6)
+    found = pieces.of(ROUTE, ROLLOUT, POLICY, upstream="s")
+    assert (found.sent, found.failed, found.served) == (40, 10, 30)
+    assert found == watch_of(store, tmp_path).of(ROUTE, ROLLOUT, POLICY, upstream="s")
+
+
+def test_answers_are_counted_from_the_beginning_of_the_stage(store: Store, tmp_path: Path) -> None:
+    watch = HealthWatch(store, tmp_path / "acks")
+
+    def served(entered: float, to: float) -> int:
+        rollout = msgspec.structs.replace(ROLLOUT, entered=entered)
+        watch.read(ROUTE, [rollout], POLICY, through=to)
+        return watch.of(ROUTE, rollout, POLICY, upstream="s").served
+
+    for number in range(10):
+        put_trace(store, T0 + number, **SERVED)
+    assert served(T0, T0 + 5) == 6
+    assert served(T0, T0 + 7) == 8
+    assert served(T0 + 6, T0 + 7) == 2, "another stage began meanwhile"
+    assert served(T0 + 6, T0 + 9) == 4
+
+
 def test_after_a_return_the_detectors_begin_afresh(store: Store, tmp_path: Path) -> None:
     for number in range(1, 11):
         put_trace(store, T0 + number, **FELL_BACK)
@@ -144,6 +171,20 @@ def test_teacher_failures_in_a_row_are_an_outage(store: Store, tmp_path: Path) -
     put_trace(store, T0 + 9)
     outages = watch_of(store, tmp_path).teacher(ROUTE).outages
     assert outages.covers(T0 + 7) and not outages.covers(T0 + 10)
+
+
+def test_an_outage_of_the_teacher_ends_with_an_answer_of_a_later_look(
+    store: Store, tmp_path: Path
+) -> None:
+    watch = HealthWatch(store, tmp_path / "acks")
+    for number in range(8):
+        put_trace(store, T0 + number, status=200 if number in (0, 7) else 503)
+    for to in (T0 + 3, T0 + 6):
+        watch.read(ROUTE, [], POLICY, through=to)
+    assert watch.teacher(ROUTE).outages.out
+    watch.read(ROUTE, [], POLICY, through=T0 + 9)
+    outages = watch.teacher(ROUTE).outages
+    assert not outages.out and outages.windows == ((T0 + 1, T0 + 7),)
 
 
 def test_a_silent_endpoint_is_gone_only_after_a_while(store: Store, tmp_path: Path) -> None:

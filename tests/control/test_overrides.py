@@ -84,7 +84,7 @@ def test_a_rollback_is_about_everybody_also_beside_an_alarm(world: World) -> Non
     world.to_stage(Stage.R50)
     override = world.override(ROLLBACK)
     world.add_pairs(400, student=0.0)
-    world.parts.feeds.read(through=2e9)
+    world.parts.feeds.read(world.config.routes[ROUTE], through=2e9)
     world.parts.reconciler._decide(world.config.routes[ROUTE], STUDENT)
     assert world.events[-1] == (Event.QUALITY_ALARM, AUTO)
     world.parts.reconciler.fold_overrides()

@@ -138,6 +138,7 @@ def test_control_serves_collects_leads_alone_and_ends_cleanly(control: Control) 
     unknown = control.call("GET", "/routes/nope/report")
     assert unknown.status_code == 404 and ROUTE in unknown.json()["error"]["message"]
     assert control.call("POST", f"/routes/{ROUTE}:explode").status_code == 400
+    assert control.call("GET", "/traces?trace_id=nope").status_code == 400
     stale = control.call("POST", f"/routes/{ROUTE}:approve", report="0" * 64)
     assert stale.status_code == 412 and "there is none yet" in stale.json()["error"]["message"]
     assert control.call("POST", f"/routes/{ROUTE}:pause").status_code == 409

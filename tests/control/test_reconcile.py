@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from control.candidates import CandidateKey
-from control.errors import Refused
+from control.errors import BadInput, Refused
 from control.evidence_feed import consumed
 from control.operations import StaleReport
 from control.override import read_override
 from control.snapshot_file import read_snapshot
+from router.errors import EvidenceError
 from router.events import AUTO, Event
 from router.stages import HeldReason, Stage
 from tests.control.stored import ROUTE, STUDENT, config_of
@@ -40,6 +41,7 @@ def test_each_tick_moves_a_student_by_one_event_at_most(world: World) -> None:
     stages = [world.rollout.stage]
     for _ in range(5):
         before = len(world.events)
+        world.add_pairs(1)
         world.tick()
         stages.append(world.rollout.stage)
         assert len(world.events) <= before + 1
@@ -75,6 +77,31 @@ def test_an_approval_of_another_report_is_refused_and_a_repeated_one_is_no_chang
     assert world.rollout.stage is Stage.R1
     again = operations.approve(ROUTE, report=new, actor="ann", reason="ok")
     assert not again.changed and world.rollout.stage is Stage.R1
+
+
+def test_a_report_of_another_stage_approves_nothing(world: World) -> None:
+    world.register()
+    world.add_pairs(200)
+    operations = world.parts.operations
+    early = operations.report(ROUTE, None).sha256
+    world.tick()
+    assert world.rollout.stage is Stage.READY
+    with pytest.raises(StaleReport):
+        operations.approve(ROUTE, report=early, actor="ann", reason="")
+    assert world.rollout.stage is Stage.READY
+
+
+def test_a_report_names_the_configuration_in_force(world: World) -> None:
+    world.to_stage(Stage.READY)
+    before = world.parts.operations.report(ROUTE, None)
+    world.stop()
+    world.config = config_of(world.layout.data.parent, rollout=POLICY | {"approval": "every"})
+    world.start()
+    after = world.parts.operations.report(ROUTE, None)
+    new = world.config.hash.encode()
+    assert new in after.json and new not in before.json
+    with pytest.raises(StaleReport):
+        world.parts.operations.approve(ROUTE, report=before.sha256, actor="ann", reason="")
 
 
 def test_a_quality_alarm_rolls_back_by_an_override_of_its_own(world: World) -> None:
@@ -240,13 +267,95 @@ def test_leases_are_renewed_without_a_new_version_and_end_without_control(world:
     assert now.valid_until > was.valid_until
 
 
+def test_without_a_pair_of_its_step_nobody_goes_up(world: World) -> None:
+    """Shadow evaluation may have stopped: old evidence is none about what happens now."""
+    world.to_stage(Stage.R5)
+    world.tick(3)
+    assert world.rollout.stage is Stage.R5
+    reason = world.parts.reconciler.reasons[(ROUTE, STUDENT)]
+    assert reason == "R5: no scored pair since R5 began: nothing watches the quality"
+
+
+def lease(world: World, route: str = ROUTE) -> float:
+    (student,) = read_snapshot(world.layout.snapshot).routes[route].students
+    assert student.valid_until is not None
+    return student.valid_until
+
+
+def test_evidence_that_cannot_be_read_ends_the_leases_of_its_route_alone(tmp_path: Path) -> None:
+    world = World(tmp_path, routes=(ROUTE, "other"))
+    try:
+        world.to_stage(Stage.LIVE, route="other")
+        world.to_stage(Stage.LIVE)
+        before, others = lease(world), lease(world, "other")
+        world.add_pairs(1, teacher=7.0)
+        world.parts.writer._renewed -= 1_000
+        with pytest.raises(EvidenceError, match="must lie in"):
+            world.tick()
+        assert lease(world) == before and lease(world, "other") > others
+        # Orders renew nothing either.
+        world.parts.writer._renewed -= 1_000
+        world.parts.operations.order(ROUTE, "pause", actor="ann", reason="", student=None)
+        assert lease(world) == before
+    finally:
+        world.stop()
+
+
+def test_a_student_that_nothing_scores_any_more_gets_no_traffic(tmp_path: Path) -> None:
+    metric = tmp_path / "own_metric.py"
+    good = "def score(example, prediction, trace=None):\n    return 1.0\n"
+    metric.write_text(good)
+    world = World(tmp_path, metric="own_metric:score")
+    try:
+        world.to_stage(Stage.LIVE)
+        world.stop()
+        metric.write_text("def score(:\n")
+        world.start()
+        assert world.share is not None and world.share.weight == 0.0
+        (problem,) = world.parts.operations.status().problems
+        assert "own_metric.py, line 1" in problem
+        world.stop()
+        metric.write_text(good)
+        world.start()
+        assert world.share.weight == 1.0
+    finally:
+        world.stop()
+
+
+def test_nobody_can_order_in_the_name_of_automation(world: World) -> None:
+    world.to_stage(Stage.READY)
+    report = world.parts.operations.report(ROUTE, None)
+    with pytest.raises(BadInput, match="actor"):
+        world.parts.operations.approve(ROUTE, report=report.sha256, actor="auto", reason="")
+    with pytest.raises(BadInput, match="actor"):
+        world.parts.operations.order(ROUTE, "rollback", actor="auto", reason="", student=None)
+    assert world.rollout.stage is Stage.READY
+
+
+def test_an_extended_search_leaves_no_request_out(tmp_path: Path) -> None:
+    """What came between the last draw and the order is evidence like everything else."""
+    world = World(tmp_path, rollout=POLICY | {"max_pairs": 150})
+    try:
+        world.register()
+        (before,) = world.parts.facts.candidates()
+        world.add_pairs(160, student=0.95)
+        world.tick()
+        assert world.rollout.stage is Stage.INCONCLUSIVE
+        world.parts.operations.order(ROUTE, "extend", actor="ann", reason="", student=None)
+        (after,) = world.parts.facts.candidates()
+        assert world.rollout.marks.cap_from > world.rollout.marks.since == after.since
+        assert after.since == before.since
+    finally:
+        world.stop()
+
+
 def test_status_says_everything_at_once(world: World) -> None:
     world.to_stage(Stage.R5)
     status = world.parts.operations.status()
     (route,) = status.routes
     (student,) = route.students
     assert (student.student, student.stage, student.weight) == (STUDENT, Stage.R5, 0.05)
-    assert student.evidence is not None and student.evidence.n == 200
+    assert student.evidence is not None and student.evidence.n == 201
     assert route.distil_waits == "for `limbeck distill greet`"
     decoded = msgspec.json.decode(msgspec.json.encode(status), type=type(status))
     assert decoded.snapshot_version == read_snapshot(world.layout.snapshot).version

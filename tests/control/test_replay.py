@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 
@@ -71,3 +73,28 @@ async def test_nobody_listening_is_a_value_too(replayer: Replayer) -> None:
         upstream = Upstream(base_url=chat.url)
     reply = await replayer.ask(upstream, TARGET, REQUEST, timeout_s=5)
     assert (reply.failure, reply.status, reply.answer) == ("connect", None, None)
+
+
+async def test_an_answer_that_trickles_in_is_no_answer(replayer: Replayer) -> None:
+    """Each byte comes in time, so only a limit on the whole can end it."""
+
+    ended = asyncio.Event()
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not gone.is_set():
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        writer.close()
+        ended.set()
+
+    gone, ended = asyncio.Event(), asyncio.Event()
+    async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server:
+        upstream = Upstream(base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+        reply = await replayer.ask(upstream, TARGET, REQUEST, timeout_s=0.3)
+        gone.set()
+        await asyncio.wait_for(ended.wait(), 10)
+    assert (reply.failure, reply.answer) == ("timeout", None)
+    assert 300 <= reply.ms < 5_000

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 
@@ -49,3 +50,21 @@ async def test_stop_waits_for_the_tick_under_way_and_a_tick_never_runs_beside_it
     await ticks.stop()
     assert ended and inside == 0
     assert ticks.health[0].failures == 0
+
+
+async def test_stop_cancels_a_coroutine_that_waits_for_somebody_else() -> None:
+    ticks, inside, ended = Ticks(), asyncio.Event(), []
+
+    async def hanging() -> None:
+        inside.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(1)
+
+    ticks.add("hanging", hanging, every_s=0.02)
+    ticks.start()
+    await asyncio.wait_for(inside.wait(), 10)
+    await asyncio.wait_for(ticks.stop(), 10)
+    assert ended == [1]
+    assert (ticks.health[0].runs, ticks.health[0].failures) == (0, 0)

@@ -32,8 +32,10 @@ POLICY = {
 class World:
     """One folder of one control."""
 
-    def __init__(self, tmp_path: Path, **route: Any) -> None:
-        self.config = config_of(tmp_path, **({"rollout": POLICY} | route))
+    def __init__(self, tmp_path: Path, *, routes: tuple[str, ...] = (ROUTE,), **route: Any) -> None:
+        self.config = config_of(tmp_path, routes=routes, **({"rollout": POLICY} | route))
+        #: the one that the methods below are about
+        self.route = ROUTE
         self.layout = Layout(data=tmp_path / "data")
         self.layout.data.mkdir(exist_ok=True)
         self.start()
@@ -52,8 +54,8 @@ class World:
         self.parts.log.close()
 
     def register(self, student: str = STUDENT) -> None:
-        put_student(self.layout, student)
-        route = self.config.routes[ROUTE]
+        put_student(self.layout, student, route=self.route)
+        route = self.config.routes[self.route]
         hashes = self.parts.facts.hashes(route, student)
         signal = Signal(
             event=Event.STUDENT_REGISTERED,
@@ -61,18 +63,18 @@ class World:
             ts=time.time(),
             facts=Facts(hashes=hashes),
         )
-        assert isinstance(self.parts.rollouts.signal(ROUTE, signal, route.policy), Transition)
+        assert isinstance(self.parts.rollouts.signal(self.route, signal, route.policy), Transition)
 
     def add_pairs(self, n: int, *, teacher: float = 1.0, student: float = 1.0) -> None:
         """Scored pairs of the newest candidate, each with an input of its own."""
         rollout = self.rollout
-        metric_hash = self.parts.measures[ROUTE].metric_hash
+        metric_hash = self.parts.measures[self.route].metric_hash
         rows = []
         for number in range(n):
             trace_id = str(fastuuid.uuid7())
             rows.append(
                 (
-                    ROUTE, rollout.student, rollout.k, trace_id,
+                    self.route, rollout.student, rollout.k, trace_id,
                     from_seconds(time.time() + number * 1e-4), "shadow", None, "scored",
                     metric_hash, teacher, student, 0.0, 1.0, 1.0, "all", trace_id,
                     from_seconds(time.time()), "a", "a", 200, 1.0, 0.0, 1,
@@ -83,9 +85,11 @@ class World:
     def tick(self, times: int = 1) -> None:
         for _ in range(times):
             self.parts.reconciler.reconcile(lambda _: AHEAD)
+            self.parts.reports.make_missing()
 
-    def to_stage(self, stage: Stage) -> None:
-        """Register, prove, approve, advance."""
+    def to_stage(self, stage: Stage, *, route: str = ROUTE) -> None:
+        """Register, prove, approve, advance; from here on it is about ``route``."""
+        self.route = route
         self.register()
         self.add_pairs(200)
         self.tick()
@@ -93,8 +97,8 @@ class World:
             return
         assert self.rollout.stage is Stage.READY
         if stage is not Stage.READY:
-            report = self.parts.operations.report(ROUTE, None)
-            self.parts.operations.approve(ROUTE, report=report.sha256, actor="ann", reason="")
+            report = self.parts.operations.report(self.route, None)
+            self.parts.operations.approve(self.route, report=report.sha256, actor="ann", reason="")
         while self.rollout.stage is not stage:
             before = self.rollout.stage
             self.add_pairs(1)
@@ -103,20 +107,20 @@ class World:
 
     @property
     def rollout(self) -> Rollout:
-        return self.parts.rollouts.of(ROUTE).rollouts[-1]
+        return self.parts.rollouts.of(self.route).rollouts[-1]
 
     @property
     def share(self) -> StudentRoute | None:
-        students = read_snapshot(self.layout.snapshot).routes[ROUTE].students
+        students = read_snapshot(self.layout.snapshot).routes[self.route].students
         return students[0] if students else None
 
     @property
     def events(self) -> list[tuple[Event, str]]:
-        return [(event.event, event.actor) for event in self.parts.rollouts.events(ROUTE)]
+        return [(event.event, event.actor) for event in self.parts.rollouts.events(self.route)]
 
     def override(self, action: str, actor: str = "ann") -> Override:
         override, _ = write_override(
-            self.layout.overrides, route=ROUTE, action=action, actor=actor, reason="bad answers",
-            now=time.time(),
+            self.layout.overrides, route=self.route, action=action, actor=actor,
+            reason="bad answers", now=time.time(),
         )  # fmt: skip
         return override

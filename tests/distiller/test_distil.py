@@ -23,6 +23,7 @@ from distiller.skeleton import Skeleton
 from distiller.student import read_student, student_folder, verify_student
 from distiller.trainers import choose_trainers
 from programs import rows as program_rows
+from programs.errors import LoadError
 from programs.student_files import Skeleton as PromptSkeleton
 from tests.distiller.traces_in_store import METRIC, ROUTE, START, VERSION, Log
 from tests.fakes.fine_tuning import FakeTrainer, fake_trainer
@@ -54,6 +55,8 @@ class World:
         self.database = folder / "limbeck.duckdb"
         #: student's trainer -> share of right answers, or a failure
         self.answers: dict[str, float | Failed] = {"classifier": 0.9, "embedded": 0.5}
+        #: why the metric can't be loaded; None: it can
+        self.metric_problem: str | None = None
         trainer.make_model = self._make_model
 
     def clients(self) -> Clients:
@@ -61,7 +64,7 @@ class World:
             trainer=self.service,
             render=render,
             ask=self._ask,
-            score=score,
+            score=self._score,
             trained=self.folder / "trainer",
             students=self.folder / "students",
         )
@@ -80,7 +83,12 @@ class World:
         if isinstance(told, Failed):
             return told
         right = WORDS.index(row.inputs["text"].split()[-1]) < told * 10
-        return Answered(text="a" if right else "b")
+        return Answered(text="a" if right else "b", cost_usd=0.001)
+
+    async def _score(self, route: str, asked: Sequence[ToScore]) -> list[Scored]:
+        if self.metric_problem is not None:
+            raise LoadError(self.metric_problem)
+        return await score(route, asked)
 
 
 def manifest(adapter: Any) -> Manifest:
@@ -312,6 +320,36 @@ async def test_when_all_refuse_the_reasons_are_the_end(world: World) -> None:
     assert (
         ended.reason == "no student was trained: classifier: free text; embedded: too few answers"
     )
+
+
+class Cost(msgspec.Struct):
+    kind: str
+    usd: float | None
+    unknown: int
+
+
+async def test_what_the_exam_cost_is_kept(world: World) -> None:
+    ask_for(world)
+    await to_the_end(world)
+    store = Store(world.database)
+    exams = exams_of(store, distillations.recent(store, ROUTE)[0].distillation_id)
+    (cost,) = store.all("report_costs", Cost, route=ROUTE)
+    store.close()
+    answers = sum(result.n for name, result in exams.items() if name != "teacher")
+    assert (cost.kind, cost.unknown) == ("exam", 0)
+    assert cost.usd == pytest.approx(0.001 * answers) and answers
+
+
+async def test_an_exam_waits_for_a_metric_that_cannot_be_loaded(world: World) -> None:
+    ask_for(world)
+    world.metric_problem = "metric: no module named judge"
+    with pytest.raises(AssertionError):
+        await to_the_end(world)
+    (waiting,) = await once(world)
+    assert (waiting.event, waiting.message) == (Event.WAITING, world.metric_problem)
+    world.metric_problem = None
+    ended, _ = await to_the_end(world)
+    assert ended.chosen is not None
 
 
 async def test_too_few_rows_end_it_before_anybody_is_asked(world: World) -> None:

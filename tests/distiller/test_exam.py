@@ -54,7 +54,8 @@ async def test_a_candidate_is_asked_every_row_and_failures_are_no_zeros() -> Non
             return Failed(reason="timeout")
         if number == 3:
             return Failed(reason="connect", unreachable=True)
-        return Answered(text="odd" if number == 4 else "a" if number % 2 else "b")
+        text = "odd" if number == 4 else "a" if number % 2 else "b"
+        return Answered(text=text, cost_usd=0.25)
 
     result = await examine("s1-aaaa", rows(20), ask, exact, trainer="classifier")
     assert result.failures == {"timeout": 3, "connect": 1}
@@ -62,6 +63,14 @@ async def test_a_candidate_is_asked_every_row_and_failures_are_no_zeros() -> Non
     assert result.not_scored == {"the metric raised": 1}
     assert (result.n, result.score) == (15, 8 / 15)
     assert result.failure_share == 0.2
+    assert result.cost_usd == 16 * 0.25
+
+
+async def test_one_answer_of_unknown_cost_makes_the_sum_unknown() -> None:
+    async def ask(row: Row) -> Answered | Failed:
+        return Answered(text="a", cost_usd=None if row.trace_id == "t0003" else 0.25)
+
+    assert (await examine("s1-aaaa", rows(5), ask, exact)).cost_usd is None
 
 
 async def test_at_most_so_many_are_asked_at_once() -> None:
@@ -73,7 +82,7 @@ async def test_at_most_so_many_are_asked_at_once() -> None:
         most = max(most, running)
         await asyncio.sleep(0)
         running -= 1
-        return Answered(text="a")
+        return Answered(text="a", cost_usd=0.0)
 
     result = await examine("s1-aaaa", rows(30), ask, exact, concurrency=3)
     assert (most, result.score) == (3, 1.0)

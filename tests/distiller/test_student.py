@@ -139,6 +139,12 @@ class TestStudent:
         assert find_served(tmp_path / "s", "meta/llama.answer@s1-abcd") is not None
         assert list(list_students(tmp_path / "s")) == [made]
 
+    def test_a_name_too_long_for_a_folder_is_no_student(self, tmp_path: Path) -> None:
+        name = "/" * 90
+        assert find_served(tmp_path, f"{name}.answer@s1-aaaa") is None
+        with pytest.raises(ArtefactError, match="can't be read"):
+            read_student(student_folder(tmp_path, name, "s1-aaaa"))
+
     @pytest.mark.parametrize("name", ["", ".", ".."])
     def test_a_predictor_must_have_a_usable_name(self, tmp_path: Path, name: str) -> None:
         with pytest.raises(ArtefactError, match="can't be the name of a predictor"):

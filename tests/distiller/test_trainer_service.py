@@ -254,6 +254,16 @@ class TestRefusals:
         assert (job.status, job.error.code) == ("failed", "worker_not_started")
         assert "/nowhere/limbeck" in job.error.message
 
+    def test_a_worker_that_hangs_is_killed_and_the_queue_goes_on(self, tmp_path: Path) -> None:
+        stuck = ["/bin/sh", "-c", "trap '' TERM; exec sleep 60"]
+        limits = {"job_limit_s": 0.2, "kill_after_s": 0.1}
+        with trainer(tmp_path, worker_command=stuck, **limits) as server:
+            client = server.client()
+            first, second = create(client, rows(2)), create(client, rows(2))
+            for job in (ended(client, first), ended(client, second)):
+                assert (job.status, job.error.code) == ("failed", "time_limit")
+                assert "did not end within 0.2 s and was killed" in job.error.message
+
     def test_a_job_over_its_time_is_ended(self, client: openai.OpenAI) -> None:
         method = hyperparameters(max_seconds=0.01)
         job = ended(client, create(client, rows(), method=method))

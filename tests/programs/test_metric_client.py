@@ -48,6 +48,21 @@ async def test_one_child_scores_many_predictions() -> None:
         assert [score.value for score in scores] == [1.0, 0.0, 1.0]
 
 
+async def test_a_metric_does_not_see_the_key_of_our_own_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIMBECK_INTERNAL_KEY", "inside")
+    monkeypatch.setenv("JUDGE_KEY", "of the user")
+    (tmp_path / "curious_metric.py").write_text(
+        "import os\n"
+        "def keys(example, prediction, trace=None):\n"
+        "    return 'JUDGE_KEY' in os.environ and 'LIMBECK_INTERNAL_KEY' not in os.environ\n"
+    )
+    runner = metric_for("curious_metric:keys", route="triage", user_dir=tmp_path)
+    assert await runner.score({}, {}) == Score(value=1.0)
+    await runner.close()
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

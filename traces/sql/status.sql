@@ -26,15 +26,17 @@ FROM (SELECT score, not_scored FROM scores WHERE route = $route AND side = 'serv
 -- name: usable_rows
 -- Teacher-served answers that pass, or whose right output is known: what a training job could use.
 SELECT count(*) AS n FROM traces t
-LEFT JOIN (SELECT trace_id, score FROM scores WHERE route = $route AND side = 'served' AND metric_hash = $metric_hash
-           QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY ts DESC) = 1) s ON s.trace_id = t.trace_id
 WHERE t.route = $route AND t.state = 'done' AND t.status = 200 AND t.served_by = 'teacher'
-  AND coalesce(nullif(t.program_version, ''),
-           (SELECT min(c.program_version) FROM calls c WHERE c.trace_id = t.trace_id), '') = $program_version
   AND t.bucket BETWEEN 30 AND 99
   AND t.ts <= make_timestamp($before_us::BIGINT)
-  AND (s.score >= $pass_score
-       OR EXISTS (SELECT 1 FROM feedback f WHERE f.trace_id = t.trace_id AND f.gold IS NOT NULL));
+  AND (t.program_version = $program_version
+       -- a request that came before control knew the version: its host recorded the one that ran
+       OR (t.program_version = '' AND t.trace_id IN (
+               SELECT trace_id FROM calls WHERE route = $route AND program_version = $program_version)))
+  AND (t.trace_id IN (SELECT trace_id FROM scores
+                      WHERE route = $route AND side = 'served' AND metric_hash = $metric_hash
+                      GROUP BY trace_id HAVING arg_max(coalesce(score, -1), ts) >= $pass_score)
+       OR t.trace_id IN (SELECT trace_id FROM feedback WHERE gold IS NOT NULL));
 
 -- name: pair_outcomes
 -- How the pairs of a candidate ended, by kind.

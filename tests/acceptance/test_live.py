@@ -1,14 +1,19 @@
-"""A plain SDK client keeps getting answers while limbeck's processes die."""
+"""A student that is LIVE: callers keep getting answers while processes die, and it is taken back.
+
+The tests run in order on one limbeck; the rollback comes last.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 from collections.abc import Iterator
 
 import openai
 import pytest
 
-from tests.acceptance.driving import drive_to, traffic
+from tests.acceptance.driving import drive_to, stage_of, traffic
 from tests.acceptance.installation import ROUTE, Installation, installation, small_scene
 from tests.polling import until
 
@@ -82,3 +87,31 @@ def test_gateway_worker_killed(live: Installation) -> None:
         with live.client() as client:
             ask(client)
     until(lambda: live.pid("gateway.w1") != before, seconds=30, what="the worker started again")
+
+
+def test_rollback_with_control_frozen_then_dead(live: Installation) -> None:
+    assert "student" in served_by(live)
+    pid = live.signal("control", signal.SIGSTOP)
+    rolled_back_by_all(live)
+    assert served_by(live) == {"teacher"}
+    os.kill(pid, signal.SIGCONT)
+    # Control folds the override into the event log when it is back, and keeps the traffic there.
+    until(lambda: stage_of(live) == "ROLLED_BACK", seconds=60, what="the event of the rollback")
+    assert served_by(live) == {"teacher"}
+    live.signal("control", signal.SIGKILL)
+    rolled_back_by_all(live)
+    assert served_by(live) == {"teacher"}
+    until(lambda: stage_of(live) == "ROLLED_BACK", seconds=60, what="control started again")
+
+
+def rolled_back_by_all(limbeck: Installation) -> None:
+    """Run `limbeck rollback`; every worker acknowledges."""
+    done = limbeck.run("rollback", ROUTE, "--reason", "a test", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert sorted(said["workers"]) == ["w1", "w2"] and not said["missing"]
+
+
+def served_by(limbeck: Installation) -> set[str]:
+    with limbeck.client() as client:
+        return {ask(client, user=f"someone {n}")[1] for n in range(40)}

@@ -1,4 +1,4 @@
-"""One leading control per data folder: whoever holds the lock on `control.lock`."""
+"""A lock file: one process holds it, and the kernel frees it however that process ends."""
 
 from __future__ import annotations
 
@@ -7,38 +7,42 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from control.errors import StartRefused
+from control.errors import Refused
 
 
-class NotLeader(StartRefused):
-    """Another control holds the lock of this data folder."""
+class Held(Refused):
+    """Another process holds the lock."""
 
 
-class Leader:
-    """Holds the lock from construction to `close`. Raises `NotLeader` where somebody else does."""
+class FileLock:
+    """Holds the lock from construction to `close`.
 
-    def __init__(self, path: Path) -> None:
+    Raises `Held` where another process has it. ``who``: what that process is; ``way_out``: what to
+    do about it.
+    """
+
+    def __init__(self, path: Path, *, who: str, way_out: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip()
-            os.close(self._descriptor)
-            raise NotLeader(
-                f"{path}: another limbeck control (process {holder or 'unknown'}) leads this data "
-                "folder; stop it first, or start with another [control] data folder"
+            self.close()
+            raise Held(
+                f"{path}: another {who} (process {holder or 'unknown'}) has this data folder: "
+                f"{way_out}"
             ) from None
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
-        """Give the leadership up. The file stays: only its lock means something."""
+        """Let go. The file stays: only its lock means something."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def __enter__(self) -> Leader:
+    def __enter__(self) -> FileLock:
         return self
 
     def __exit__(
