@@ -49,8 +49,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    import signal
+
     from control.demo.scene import read_scene
     from control.errors import BadInput
+
+    # As Ctrl-C: limbeck and the stand-in are ended, not left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     if args.serve:
         if args.folder is None:
@@ -157,7 +162,7 @@ def _introduce(tell: Narrator, scene: Scene, world: World) -> None:
 def _serve(scene: Scene) -> int:
     from control.demo.processes import Cast
 
-    with Cast(scene) as cast, contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), Cast(scene) as cast:
         print(f"limbeck answers at {scene.base_url}, model tickets; Ctrl-C stops it", flush=True)
         while True:
             cast.check()

@@ -7,11 +7,14 @@ import os
 import subprocess
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
 from control.demo.result import DemoResult
+from control.demo.scene import read_scene
 from tests.acceptance.installation import LIMBECK, free_port
+from tests.polling import until
 
 pytestmark = pytest.mark.slow
 
@@ -43,3 +46,23 @@ def test_demo_with_the_classifier(tmp_path: Path) -> None:
     assert stages[:7] == ["SHADOW", "READY", "R1", "R5", "R25", "R50", "LIVE"]
     # The drill at the end adds a row for the route itself, which changes nothing.
     assert stages[7:] in (["ROLLED_BACK", None], ["ROLLED_BACK"])
+    serve_again(tmp_path / "demo")
+
+
+def serve_again(folder: Path) -> None:
+    """The one command that the demo prints starts it again, and SIGTERM leaves nothing behind."""
+    url = read_scene(folder).base_url
+
+    def models() -> int | None:
+        try:
+            return httpx.get(f"{url}/models", trust_env=False).status_code
+        except httpx.HTTPError:
+            return None
+
+    again = subprocess.Popen([str(LIMBECK), "demo", "--serve", "--folder", str(folder)])
+    try:
+        until(lambda: models() == 200, seconds=60, what="limbeck started again")
+    finally:
+        again.terminate()
+        assert again.wait(60) == 0
+    assert models() is None
