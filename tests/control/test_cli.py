@@ -17,6 +17,7 @@ from control.layout import Layout
 from control.override import read_override
 from control.snapshot_file import write_snapshot
 from control.startup import PACKAGES, ROOT, hidden_packages
+from programs import user_folder
 from router.snapshot import Route, Snapshot, StudentRoute, Target
 from tests.control.command_line import LIMBECK, limbeck
 from tests.control.configs import PLAIN
@@ -100,6 +101,11 @@ def test_a_namesake_in_front_is_refused_before_it_runs(tmp_path: Path) -> None:
 def test_all_our_packages_are_found() -> None:
     assert hidden_packages() == []
     assert len(hidden_packages(Path("/elsewhere"))) == len(PACKAGES)
+
+
+def test_user_folders_are_checked_for_the_same_names() -> None:
+    # Two lists, as nothing of ours may be imported before the first one is looked at.
+    assert user_folder.PACKAGES == PACKAGES
 
 
 def test_config_check(tmp_path: Path) -> None:
