@@ -38,10 +38,7 @@ def inputs_of(
     system_texts, turns = _conversation(body.get("messages"))
     into = system.removeprefix("field:") if system.startswith("field:") else None
     if system_texts and system == "reject":
-        raise BadInputs(
-            "this program has its own instructions: leave the system message out, or set "
-            '`system = "ignore"` or `system = "field:NAME"` for the route'
-        )
+        raise BadInputs("this program has its own instructions: leave the system message out")
     inputs, key = _from_text(turns[-1][1], fields, reserved=into)
     if into is not None and system_texts:
         inputs.setdefault(into, "\n".join(system_texts))
