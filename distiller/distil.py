@@ -186,9 +186,9 @@ class _Tick:
         )
         previous = self._settings.previous
         candidates = [TEACHER, *students, *([previous] if previous else [])]
-        todo = next((name for name in candidates if name not in results), None)
-        if todo is not None:
-            return [await self._examine_one(todo, dataset, students.get(todo), results)]
+        unexamined = next((name for name in candidates if name not in results), None)
+        if unexamined is not None:
+            return [await self._examine_one(unexamined, dataset, students.get(unexamined), results)]
         ordered = sorted(students.values(), key=lambda student: cost_rank(student.trainer))
         choice = choose(
             [results[student.student] for student in ordered],
