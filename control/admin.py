@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from control.errors import BadInput, ControlError, Refused, UnknownRoute
 from control.operations import Operations, StaleReport
 
+_log = logging.getLogger("limbeck.control")
 PREFIX = "/admin/v1"
 #: what a person may order a route to do, besides approve and distill
 Order = Literal["rollback", "kill", "unkill", "pause", "resume", "retry", "extend", "reject"]
@@ -30,9 +32,14 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (BadInput, 400),
     (StaleReport, 412),
     (Refused, 409),
-    (Exception, 500),
+    (ControlError, 500),
 )
-_STATUS_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
+_STATUS_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    500: "server_error",
+}
 
 
 RouteName = Annotated[str, Path(min_length=1)]
@@ -77,7 +84,14 @@ def admin_app(operations: Operations, *, key: str) -> FastAPI:
         given = request.headers.get("authorization", "").encode()
         if request.url.path != "/healthz" and not hmac.compare_digest(given, expected):
             return _error(401, "the admin key is missing or wrong: it is in the data folder")
-        return await proceed(request)
+        try:
+            return await proceed(request)
+        except Exception as error:
+            where = f"{request.method} {request.url.path}"
+            _log.exception("%s failed", where)
+            return _error(
+                500, f"{where}: {type(error).__name__}: {error}; control's log says where"
+            )
 
     @app.exception_handler(ControlError)
     async def refused(_: Request, error: Exception) -> Response:

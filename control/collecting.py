@@ -18,9 +18,27 @@ from traces.decode import CollectorContext
 from traces.prices import Price
 from traces.store import Store
 from traces.store.collector import Collector, CollectorStep
+from traces.store.errors import DiskFullError
 
 #: a request that is still open reports itself after one second; the rest is for a busy machine
 _UNREPORTED_S = 2.0
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the log has been read."""
+
+    #: everything before this moment (Unix seconds) is in the store, but for requests that are open
+    #: still; 0: nothing has been read since control started
+    collected_to: float = 0.0
+    #: route -> just before the start of its oldest open request, Unix seconds
+    open_from: Mapping[str, float] = {}
+
+    def to(self, route: str) -> float:
+        """All requests of a route that began before this moment (Unix seconds) are in the store.
+
+        A request that takes minutes holds up the evidence of its own route, and no other.
+        """
+        return min(self.collected_to, self.open_from.get(route, math.inf))
 
 
 class _Oldest(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,32 +58,46 @@ class Collecting:
         min_free_bytes: int | None = None,
     ) -> None:
         self._store = store
-        self._spool = spool
         self._collector = Collector(store, spool, context, min_free_bytes=min_free_bytes)
         self._counts = CollectorStatus()
-        #: route -> just before the start of its oldest open request, Unix seconds
-        self._open: dict[str, float] = {}
+        #: after the last pass that stored all there was
+        self.known = Known()
+        #: why nothing is stored at present; None: the disk has room
+        self.disk_full: str | None = None
 
     def known_to(self, route: str) -> float:
-        """All requests of a route that began before this moment (Unix seconds) are in the store.
+        """As `Known.to`, now."""
+        return self.known.to(route)
 
-        A request that takes minutes holds up the evidence of its own route, and no other.
-        """
-        return min(self._counts.known_to, self._open.get(route, math.inf))
+    @property
+    def collected_to(self) -> float:
+        """As `Known.collected_to`, now."""
+        return self.known.collected_to
+
+    @property
+    def gaps(self) -> int:
+        """Gaps in the log that were stored since the start."""
+        return self._counts.gaps
 
     @property
     def status(self) -> CollectorStatus:
         """Counters since the start, and what waits in the spool."""
-        return msgspec.structs.replace(self._counts, spool_bytes=_size(self._spool))
+        return msgspec.structs.replace(
+            self._counts,
+            spool_bytes=self._collector.waiting_bytes(),
+            known_to=self.known.collected_to,
+        )
 
     def step(self) -> None:
-        """Store what there is, then move `known_to`."""
+        """Store what there is, then move `known`."""
         began = time.time()
-        while True:
-            step = self._collector.step()
-            self._count(step)
-            if not step.more:
-                break
+        try:
+            while self._store_some():
+                pass
+        except DiskFullError as error:
+            self.disk_full = str(error)
+            raise
+        self.disk_full = None
         self._know(began)
 
     def drain(self) -> None:
@@ -76,11 +108,18 @@ class Collecting:
             if not (step.more or step.frames):
                 break
 
+    def _store_some(self) -> bool:
+        """Whether there is more to read at once."""
+        step = self._collector.step()
+        self._count(step)
+        return step.more
+
     def _know(self, began: float) -> None:
-        self._open = {
-            oldest.route: oldest.ts - 1e-6 for oldest in self._store.all("oldest_open", _Oldest)
-        }
-        self._counts = msgspec.structs.replace(self._counts, known_to=began - _UNREPORTED_S)
+        oldest = self._store.all("oldest_open", _Oldest)
+        self.known = Known(
+            collected_to=began - _UNREPORTED_S,
+            open_from={one.route: one.ts - 1e-6 for one in oldest},
+        )
 
     def _count(self, step: CollectorStep) -> None:
         counted = {
@@ -116,13 +155,3 @@ def _prices(prices: Mapping[str, ConfigPrice]) -> dict[str, Price]:
 
 def _price(price: ConfigPrice) -> Price:
     return Price(input_per_m=price.input_per_m, output_per_m=price.output_per_m)
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for path in folder.glob("*"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:
-            continue  # the collector was faster
-    return total

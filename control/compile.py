@@ -77,7 +77,8 @@ def compile_snapshot(
         epoch=epoch,
         config_hash=config.hash,
         keys={
-            hashlib.sha256(secret.encode()).hexdigest(): AppKey(
+            # Without the newline that a mounted secret ends with: no app can send it.
+            hashlib.sha256(secret.strip().encode()).hexdigest(): AppKey(
                 name=name, may_pin=config.gateway.keys[name].may_pin
             )
             for name, secret in keys.items()

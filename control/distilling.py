@@ -7,22 +7,18 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
 
-from control.budget import cost
-from control.candidates import Endpoint
 from control.config.values import Config, RouteConfig
-from control.measure import Answer, Measure
+from control.measure import Measure
 from control.program_versions import ProgramVersions
-from control.replay import Replayer
 from distiller import distil, distillations
 from distiller.dataset.rows import ProgramSource
-from distiller.dataset.values import DatasetSpec, Row
+from distiller.dataset.values import DatasetSpec
 from distiller.distillations import Distillation, DistilSettings
-from distiller.exam import Answered, Failed, Scored, ToScore
 from distiller.happenings import Clients, Happening
 from router.stages import Stage
 from router.state import RouteRollouts
@@ -34,7 +30,6 @@ _log = logging.getLogger("limbeck.control")
 _KEPT = 50
 #: an automatic distillation follows another one only with this many more rows
 _GROWTH = 1.2
-_EXAM_TIMEOUT_S = 60.0
 _GONE = frozenset({Stage.ROLLED_BACK, Stage.REJECTED, Stage.INCONCLUSIVE})
 
 Trainer = Literal["auto", "classifier", "embedded"]
@@ -68,6 +63,7 @@ class Distilling:
         self._measures = measures
         self._programs = programs
         self._rollouts = rollouts
+        self._sittings: distil.Sittings = {}
         self._told: dict[str, deque[Told]] = {name: deque(maxlen=_KEPT) for name in config.routes}
 
     def happenings(self, route: str) -> list[Told]:
@@ -78,7 +74,8 @@ class Distilling:
         """Start a distillation of ``route`` if one is due, or bring the running one further."""
         now = time.time()
         await asyncio.to_thread(self.start_due, route, now)
-        for happening in await distil.advance(self._store, clients, route.name, now=now):
+        happened = await distil.advance(self._store, clients, self._sittings, route.name, now=now)
+        for happening in happened:
             self._tell(happening)
 
     def _tell(self, happening: Happening) -> None:
@@ -169,6 +166,7 @@ class Distilling:
         spec = DatasetSpec(
             route=name,
             program=not route.plain,
+            as_json=route.plain and route.output == "json",
             program_version=self._programs.version(name),
             metric_hash=measure.metric_hash,
             cutoff=now,
@@ -208,40 +206,3 @@ def _starts_otherwise(route: RouteConfig) -> str:
     if route.distill.schedule is None:
         return f"for {order}"
     return f"for its schedule ({route.distill.schedule}, UTC), or {order}"
-
-
-class Examiner:
-    """Asks students and the metric on behalf of the exam.
-
-    ``endpoint``: (route, student) -> where it answers.
-    """
-
-    def __init__(
-        self,
-        replayer: Replayer,
-        *,
-        measures: Mapping[str, Measure],
-        endpoint: Callable[[str, str], Endpoint],
-    ) -> None:
-        self._replayer = replayer
-        self._measures = measures
-        self._endpoint = endpoint
-
-    async def ask(self, route: str, student: str, row: Row) -> Answered | Failed:
-        """A student's answer to a row's request."""
-        end = self._endpoint(route, student)
-        reply = await self._replayer.ask(
-            end.upstream, end.target, row.request, timeout_s=_EXAM_TIMEOUT_S
-        )
-        if reply.answer is not None and reply.failure is None:
-            usd = cost(end.price, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out)
-            return Answered(text=reply.answer, cost_usd=usd)
-        reason = f"{reply.failure} {reply.status}" if reply.status else str(reply.failure)
-        return Failed(reason=reason, unreachable=reply.failure == "connect")
-
-    async def score(self, route: str, answers: Sequence[ToScore]) -> Sequence[Scored]:
-        """The route's metric on some answers, in order."""
-        marks = await self._measures[route].mark(
-            [Answer(request=one.request, answer=one.answer, gold=one.gold) for one in answers]
-        )
-        return [Scored(score=mark.value, not_scored=mark.not_scored) for mark in marks]

@@ -9,18 +9,21 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
-
-import msgspec
 
 from control.errors import FileProblem
 from control.files import sync_folder
 from router.chain import GENESIS, line, seal, verify
 from router.errors import ChainError
 from router.events import RolloutEvent
-from traces.store import Store
 
 _log = logging.getLogger("limbeck.control")
+#: what to do about a log that can't be trusted
+WAY_OUT = (
+    "No student gets traffic until this is settled: restore the file from a backup, or move it "
+    "away and start control again, which writes it anew from its copy in the trace store"
+)
 
 
 class BrokenChain(FileProblem):
@@ -72,8 +75,29 @@ class EventLog:
             prev_hash=self._events[-1].hash if self._events else GENESIS,
             code_version=self._code_version,
         )
+        self._write(line(sealed) + b"\n", what=f"event {sealed.event.value} of {sealed.route}")
+        self._events.append(sealed)
+        return sealed
+
+    def lines(self) -> list[bytes]:
+        """All rows as they were written: the chain holds for these bytes, whatever wrote them."""
+        return self.path.read_bytes().split(b"\n")[: self.last_seq]
+
+    def restore(self, lost: Sequence[bytes]) -> None:
+        """Append rows that this log once had. Raises `ChainError` where they don't follow."""
+        events = verify([*self.lines(), *lost])
+        self._write(b"".join(row + b"\n" for row in lost), what=f"{len(lost)} lost rows")
+        self._events = events
+
+    def close(self) -> None:
+        """Give the log up."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _write(self, data: bytes, *, what: str) -> None:
+        """All of it, or nothing."""
         end = os.lseek(self._descriptor, 0, os.SEEK_END)
-        data = line(sealed) + b"\n"
         try:
             written = os.write(self._descriptor, data)
             if written != len(data):
@@ -83,17 +107,9 @@ class EventLog:
             if os.fstat(self._descriptor).st_size > end:
                 os.ftruncate(self._descriptor, end)
             raise FileProblem(
-                f"{self.path}: event {sealed.event.value} of {sealed.route} could not be written "
-                f"({error}): free some space there; nothing has changed"
+                f"{self.path}: {what} could not be written ({error}): free some space there; "
+                "nothing has changed"
             ) from error
-        self._events.append(sealed)
-        return sealed
-
-    def close(self) -> None:
-        """Give the log up."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
     def _read(self) -> list[RolloutEvent]:
         data = self.path.read_bytes()
@@ -110,10 +126,7 @@ class EventLog:
         try:
             return verify(whole.split(b"\n") if whole else [])
         except ChainError as error:
-            raise BrokenChain(
-                f"{self.path}: {error}. No student gets traffic until this is settled: restore the "
-                "file from a backup, or move it away to begin with no students"
-            ) from error
+            raise BrokenChain(f"{self.path}: {error}. {WAY_OUT}") from error
 
 
 class UnreadableLog(EventLog):
@@ -128,34 +141,3 @@ class UnreadableLog(EventLog):
     def append(self, event: RolloutEvent) -> RolloutEvent:
         """Refuse."""
         raise BrokenChain(self.problem)
-
-
-class _Copied(msgspec.Struct, frozen=True, kw_only=True):
-    seq: int
-
-
-def copy_events(log: EventLog, store: Store) -> int:
-    """Copy new rows into ``rollout_events``, where reports and people look; returns how many."""
-    copied = store.one("last_copied_event", _Copied)
-    fresh = log.events[copied.seq if copied else 0 :]
-    if not fresh:
-        return 0
-    with store.transaction():
-        for event in fresh:
-            store.run(
-                "insert_event",
-                seq=event.seq,
-                ts_us=round(event.ts * 1e6),
-                route=event.route,
-                student=event.student,
-                event=event.event.value,
-                stage_from=event.stage_from,
-                stage_to=event.stage_to,
-                actor=event.actor,
-                reason=event.reason,
-                report=event.report,
-                body=line(event).decode(),
-                prev_hash=event.prev_hash,
-                hash=event.hash,
-            )
-    return len(fresh)

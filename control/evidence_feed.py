@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from control.candidates import CandidateKey
-from control.outages import Outages
+from control.outages import Window
 from control.shadow import PENDING
+from control.stored_pair import Sides, StoredPair
 from router.evidence import Evidence, EvidenceState
 from router.pairs import Coverage, Kind, Marks, Outcome, Pair
 from router.policy import Policy
@@ -29,28 +30,6 @@ LATE = "late"
 CHANGED = "changed"
 #: stored outcomes that mean the same to the router; others are no evidence of any kind
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome} | {"no_gold": Outcome.UNLABELLED}
-
-
-class StoredPair(msgspec.Struct, frozen=True, kw_only=True):
-    """A decided pair, as the store has it."""
-
-    trace_id: str
-    ts_us: int
-    kind: str
-    outcome: str
-    metric_hash: str | None
-    teacher_score: float | None
-    student_score: float | None
-    control_score: float | None
-    pair_weight: float
-    propensity: float
-    coverage: str | None
-    cluster: str | None
-    seq: int | None = None
-
-    @property
-    def ts(self) -> float:
-        return self.ts_us / 1e6
 
 
 class _Last(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +56,8 @@ class EvidenceFeed:
         last = store.one("last_consumed", _Last, **key.params)
         self._ts_us = last.ts_us if last else 0
         self._seq = last.seq if last else 0
+        #: outages that the evidence knows
+        self._excluded: set[Window] = set()
         stored = store.one("evidence_checkpoint", _Checkpoint, **key.params)
         # Under the marks that the stored state was made under: events may have come since.
         then = stored.decoded.marks if stored else marks
@@ -95,35 +76,41 @@ class EvidenceFeed:
             self._checkpoint()
         self.mismatch = None
 
-    def consume(
-        self, *, through: float, metric_hash: str, student: Outages, teacher: Outages
-    ) -> int:
+    def consume(self, *, through: float, metric_hash: str, sides: Sides) -> int:
         """Take the decided pairs up to the first undecided one; returns how many.
 
-        ``through``: all requests up to this moment (Unix seconds) are known.
+        ``through``: all requests up to this moment (Unix seconds) are known, and finished. A pair
+        is undecided while its scores are, and while it is open whether it lies in an outage.
         """
         if self.mismatch is not None:
             return 0
-        settled = min(through, student.settled_to, teacher.settled_to)
         rows = self._store.all(
             "next_pairs",
             StoredPair,
             **self._key.params,
-            through_us=round(min(settled, 2e11) * 1e6),
+            through_us=round(through * 1e6),
             at_most=_BATCH,
         )
-        for side in (student, teacher):
-            for window in side.windows:
-                self.evidence.exclude(window.start, window.end)
+        self._exclude(sides)
         taken: list[StoredPair] = []
         for row in rows:
             if row.outcome == PENDING:
                 break
-            out = student.covers(row.ts) or teacher.covers(row.ts)
+            out = sides.out(row) if row.outcome == Outcome.SCORED else False
+            if out is None:
+                break
             taken.append(self._place(row, out=out, metric_hash=metric_hash))
         if taken:
             self._commit(taken)
         return len(taken)
+
+    def _exclude(self, sides: Sides) -> None:
+        """Declare the outages that are over, each once."""
+        windows = {*sides.student.windows, *sides.teacher.windows} - self._excluded
+        for window in windows:
+            if window.end >= self.evidence.marks.since:
+                self.evidence.exclude(window.start, window.end)
+        self._excluded |= windows
 
     def _place(self, row: StoredPair, *, out: bool, metric_hash: str) -> StoredPair:
         """Give the pair its place, and the outcome that it has there."""

@@ -9,6 +9,7 @@ import msgspec
 from control.candidates import Candidate, Endpoint
 from control.compile import RouteState, Share, student_target, teacher_target
 from control.config.values import Config, Price, RouteConfig
+from control.freezes import Freezes
 from control.health import HealthWatch
 from control.layout import Layout
 from control.measure import Measure
@@ -18,7 +19,7 @@ from distiller.artefact import ArtefactError
 from distiller.student import STUDENT_FILE, Student, read_student, student_folder
 from router.events import Facts, Hashes
 from router.forms import bar_text
-from router.snapshot import Snapshot
+from router.snapshot import Snapshot, Upstream
 from router.stages import SERVING, Stage
 from router.state import Rollout, weights
 
@@ -39,6 +40,7 @@ class FactFinder:
         programs: ProgramVersions,
         measures: Mapping[str, Measure],
         snapshot: Callable[[], Snapshot],
+        freezes: Freezes,
         started: float,
     ) -> None:
         self._config = config
@@ -48,6 +50,7 @@ class FactFinder:
         self._programs = programs
         self._measures = measures
         self._snapshot = snapshot
+        self._freezes = freezes
         self._started = started
         #: students never change, so reading one once is enough
         self._students: dict[tuple[str, str], Student] = {}
@@ -59,6 +62,7 @@ class FactFinder:
             health=self._health.of(route.name, rollout, route.policy.guard, upstream=upstream),
             hashes=self.hashes(route, rollout.student, before=rollout.hashes),
             report=report,
+            freeze=self._freezes.of(route),
             lost=self.lost(route.name, rollout.student),
             capacity=self._capacity(route.name),
             control_started=self._started,
@@ -116,6 +120,20 @@ class FactFinder:
                     found.append(self._candidate(route, rollout))
         return tuple(found)
 
+    def student_upstreams(self) -> dict[str, Upstream]:
+        """The servers of all students under evaluation, those that rest included.
+
+        Only a probe can say that a student which is left alone is well again.
+        """
+        names = {
+            student_target(route, rollout.student).upstream
+            for route in self._config.routes.values()
+            for rollout in self._rollouts.of(route.name).rollouts
+            if rollout.stage in _EVALUATED
+        }
+        upstreams = self._snapshot().upstreams
+        return {name: upstreams[name] for name in sorted(names)}
+
     def endpoint(self, route: RouteConfig, student: str) -> Endpoint:
         """Where a student answers."""
         target = student_target(route, student)
@@ -130,17 +148,18 @@ class FactFinder:
         """The teacher's usual latency; None: not measured yet."""
         return self._health.teacher(route).p95_ms
 
-    def route_states(self, read: Mapping[str, float]) -> dict[str, RouteState]:
+    def route_states(self, watched: Mapping[str, float]) -> dict[str, RouteState]:
         """What the snapshot says beyond the configuration, leases included.
 
-        ``read``: route -> when its evidence was last read (Unix seconds); leases run from there.
+        ``watched``: route -> until when its students were guarded (Unix seconds); leases run from
+        there.
         """
         return {
-            name: self._route_state(route, read.get(name, 0.0))
+            name: self._route_state(route, watched.get(name, 0.0))
             for name, route in self._config.routes.items()
         }
 
-    def _route_state(self, route: RouteConfig, read: float) -> RouteState:
+    def _route_state(self, route: RouteConfig, watched: float) -> RouteState:
         measure = self._measures.get(route.name)
         p95_ms = self._health.teacher(route.name).p95_ms
         lines = weights(self._rollouts.of(route.name), route.policy.rollout)
@@ -153,7 +172,7 @@ class FactFinder:
                     student=line.student,
                     stage=line.stage.value,
                     weight=line.weight,
-                    valid_until=read + line.lease_s if line.weight > 0 else None,
+                    valid_until=watched + line.lease_s if line.weight > 0 else None,
                 )
                 for line in lines
             ),
@@ -184,5 +203,5 @@ class FactFinder:
     def _capacity(self, route: str) -> str | None:
         outages = self._health.teacher(route).outages
         if outages.out:
-            return f"it has failed {outages.failures} times in a row"
+            return f"{outages.failures} of its latest requests have failed"
         return None

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from control.candidates import CandidateKey
+from control.collecting import Known
 from control.config.values import RouteConfig
 from control.evidence_feed import EvidenceFeed
 from control.health import HealthWatch
 from control.measure import Measure
 from control.rollouts import Rollouts
+from control.stored_pair import Sides
 from router.stages import Stage
 from router.state import Rollout
 from router.verdicts import EvidenceSummary
@@ -49,28 +51,37 @@ class Feeds:
         """All numbers about a candidate now."""
         return self.of(route, rollout).evidence.summary(now)
 
-    def read(self, route: RouteConfig, *, through: float) -> None:
-        """Take in the health and the pairs of a route up to ``through`` (Unix seconds)."""
+    def read(self, route: RouteConfig, known: Known) -> None:
+        """Take in the health and the pairs of a route, as far as the log is known.
+
+        Health is read to the end of what was collected: one request that takes minutes holds up
+        the pairs behind it, and must not hide that the others fail.
+        """
         rollouts = self._rollouts.of(route.name).rollouts
         present = {CandidateKey(route=route.name, student=r.student, k=r.k) for r in rollouts}
         for key in [key for key in self._feeds if key.route == route.name and key not in present]:
             del self._feeds[key]
         alive = [rollout for rollout in rollouts if rollout.stage not in _ENDED]
-        self._health.read(route.name, alive, route.policy.guard, through=through)
+        self._health.read(route.name, alive, route.policy.guard, to=known.collected_to)
         for rollout in alive:
-            self._consume(route, rollout, through)
+            self._consume(route, rollout, known.to(route.name))
 
     def _consume(self, route: RouteConfig, rollout: Rollout, through: float) -> None:
         measure = self._measures.get(route.name)
         if measure is None:
             return
         feed = self.of(route, rollout)
+        student = self._health.student(route.name, rollout, route.policy.guard)
+        teacher = self._health.teacher(route.name)
         try:
             feed.consume(
                 through=through,
                 metric_hash=measure.metric_hash,
-                student=self._health.student(route.name, rollout, route.policy.guard).outages,
-                teacher=self._health.teacher(route.name).outages,
+                sides=Sides(
+                    student=student.outages,
+                    teacher=teacher.outages,
+                    known_to=min(student.read_to, teacher.read_to),
+                ),
             )
         except BaseException:
             # Pairs may be stored and the feed's state not: a new feed reads what is there.

@@ -21,6 +21,8 @@ from traces.store import Store
 _BATCH = 100
 #: the served answer was refused, but nobody said what is right
 NO_GOLD = "no_gold"
+#: whoever could label the student's answer has refused answers without saying what is right
+REFUSING = "refusing_source"
 
 
 class _ToJudge(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +36,8 @@ class _ToJudge(msgspec.Struct, frozen=True, kw_only=True):
     gold: str | None
     confirmed: bool | None
     coverage: str | None
+    #: nobody else can label it than a source that refuses answers without the right output
+    refused: bool
 
 
 class _Answered(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +71,8 @@ class _Judged(msgspec.Struct, frozen=True, kw_only=True):
 class Judging:
     """Scores the pairs of all candidates. ``measures``: route -> its metric.
 
+    ``collected_to``: the moment (Unix seconds) up to which all labels are in the store: a label
+    that was given in time may still lie in the spool, so no deadline has passed before that.
     ``turn_s``: a turn asks the metric about no further pair after that time.
     """
 
@@ -76,11 +82,13 @@ class Judging:
         *,
         candidates: Callable[[], Sequence[Candidate]],
         measures: Mapping[str, Measure],
+        collected_to: Callable[[], float],
         turn_s: float = 5.0,
     ) -> None:
         self._store = store
         self._candidates = candidates
         self._measures = measures
+        self._collected_to = collected_to
         self._turn_s = turn_s
 
     async def judge(self, route: str) -> None:
@@ -91,14 +99,14 @@ class Judging:
         for candidate in self._candidates():
             if candidate.route != route:
                 continue
-            now_us = round(time.time() * 1e6)
+            now_us = round(min(time.time(), self._collected_to()) * 1e6)
             ready = await asyncio.to_thread(self._sort_out, candidate, measure, now_us)
             judged = await _judged(measure, ready, within_s=self._turn_s)
             if judged:
                 await asyncio.to_thread(self._record, candidate, measure, judged)
 
     def _sort_out(self, candidate: Candidate, measure: Measure, now_us: int) -> list[_Ready]:
-        """Drop what will never be scored; return what can be."""
+        """Drop what will never be scored by ``now_us``, Unix microseconds; return what can be."""
         params = candidate.key.params
         self._store.run("expire_replays", **params, now_us=now_us)
         rows = self._store.all(
@@ -115,7 +123,9 @@ class Judging:
             gold = _gold(row)
             if gold is not None or not measure.needs_label:
                 ready.append(_Ready(row=row, gold=gold, control=control))
-            elif row.confirmed is False and row.kind == Kind.SHADOW:
+            elif row.refused:
+                dropped[row.trace_id] = REFUSING
+            elif row.confirmed is False:
                 dropped[row.trace_id] = NO_GOLD
             elif now_us >= row.deadline_us:
                 dropped[row.trace_id] = Outcome.UNLABELLED.value
@@ -185,11 +195,6 @@ async def _judged(measure: Measure, ready: Sequence[_Ready], *, within_s: float)
 
 
 def _gold(row: _ToJudge) -> str | None:
-    """The truth for both sides.
-
-    On a student-served request only gold counts: "that was wrong" without the right output would
-    drop the student's failures and keep its successes.
-    """
-    if row.kind == Kind.REVERSE_SHADOW:
-        return row.gold
-    return gold_of(gold=row.gold, confirmed=row.confirmed, answer=row.teacher_answer)
+    """The truth for both sides: a confirmation is about the answer that was delivered."""
+    delivered = row.teacher_answer if row.kind == Kind.SHADOW else row.student_answer
+    return gold_of(gold=row.gold, confirmed=row.confirmed, answer=delivered)

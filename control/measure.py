@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from control.config.values import Config, RouteConfig
 from programs.answer import prediction_of
 from programs.description import ProgramDescription
-from programs.errors import ProgramError
+from programs.errors import LoadError, ProgramError
+from programs.gold import ANSWER, plain_answer, plain_gold, program_gold
 from programs.inputs import inputs_of
 from programs.metric_client import Metric, metric_for
 from programs.metric_hash import metric_hash
 from programs.score import Score
+from traces.chat import last_user_text
 
 _log = logging.getLogger("limbeck.control")
 
@@ -29,6 +32,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     answer: str
     #: the right output, JSON; None: not known
     gold: str | None = None
+
+
+class Fault(NamedTuple):
+    """Why nothing can be scored."""
+
+    #: Unix seconds
+    since: float
+    why: str
 
 
 class Measure:
@@ -52,6 +63,8 @@ class Measure:
         self.metric_hash = metric_hash
         #: False: the metric can score an answer that nobody has labelled
         self.needs_label = needs_label(route)
+        #: since when the metric can't be used at all; None: it can, as far as anybody has asked it
+        self.fault: Fault | None = None
 
     @property
     def ready(self) -> bool:
@@ -63,7 +76,12 @@ class Measure:
 
         Raises `LoadError` where the metric can't be used at all: then nothing is recorded.
         """
-        await self._metric.check()
+        try:
+            await self._metric.check()
+        except (LoadError, OSError) as error:
+            self.fault = self.fault or Fault(since=time.time(), why=str(error))
+            raise
+        self.fault = None
         return [await self._one(answer) for answer in answers]
 
     async def close(self) -> None:
@@ -85,20 +103,20 @@ class Measure:
             return self._plain(body, gold, answer.answer)
         outputs = program.output_fields
         inputs = inputs_of(body, program.input_fields, system="ignore")
-        right = {} if gold is None else _fields(gold, tuple(outputs))
+        right = {} if gold is None else program_gold(gold, outputs)
         return inputs | right, prediction_of(answer.answer, outputs)
 
     def _plain(
         self, body: dict[str, Any], gold: Any, answer: str
     ) -> tuple[dict[str, Any], dict[str, Any]]:
+        as_json = self._route.output == "json"
         messages = body.get("messages", [])
-        example = {"messages": messages, "text": _last_user_text(messages)}
-        prediction: dict[str, Any] = {"answer": answer}
-        if self._route.output == "json":
-            prediction |= prediction_of(answer, ())
+        example = {"messages": messages, "text": last_user_text(messages)}
+        prediction: dict[str, Any] = {ANSWER: plain_answer(answer, as_json=as_json)}
+        if as_json:
+            prediction |= prediction_of(prediction[ANSWER], ())
         if gold is not None:
-            right = gold if isinstance(gold, dict) else {}
-            example |= {"answer": gold} | right
+            example |= plain_gold(gold, as_json=as_json).fields
         return example, prediction
 
 
@@ -146,23 +164,3 @@ def gold_of(*, gold: str | None, confirmed: bool | None, answer: str) -> str | N
     if gold is not None:
         return gold
     return msgspec.json.encode(answer).decode() if confirmed else None
-
-
-def _fields(gold: Any, outputs: Sequence[str]) -> dict[str, Any]:
-    """Gold as the program's output fields."""
-    if isinstance(gold, dict):
-        return gold
-    if isinstance(gold, str):
-        return prediction_of(gold, outputs)
-    return {outputs[0] if len(outputs) == 1 else "answer": gold}
-
-
-def _last_user_text(messages: Any) -> str:
-    for message in reversed(messages if isinstance(messages, list) else []):
-        if isinstance(message, dict) and message.get("role") == "user":
-            content = message.get("content")
-            if isinstance(content, str):
-                return content
-            parts = content if isinstance(content, list) else []
-            return "".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))
-    return ""

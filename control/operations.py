@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import msgspec
@@ -32,6 +33,7 @@ from router.stages import HeldReason, Stage
 from router.state import Rollout
 from traces.store import Store
 
+_log = logging.getLogger("limbeck.control")
 #: how long a rollback waits for the workers before it answers
 _ACKNOWLEDGED_WITHIN_S = 5.0
 _POLL_S = 0.005
@@ -160,24 +162,38 @@ class Operations:
             return done
 
     def _override(self, config: RouteConfig, order: str, actor: str, reason: str) -> Ordered:
-        """The override first: it acts whatever else control is doing."""
+        """The override first: it acts whatever else control is doing.
+
+        Once it is written, it is in force: what goes wrong afterwards is told beside it.
+        """
         route = config.name
         before = self._rollouts.of(route)
         override = self._overrides.write(route, order, actor=actor, reason=reason, now=time.time())
-        self._reconciler.fold_overrides()
+        problem = self._record(config)
         timed = self._wait(override)
         after = self._rollouts.of(route)
         serving = [r for r in before.serving if r.weight > 0]
+        moved = msgspec.structs.replace(before, seq=0) != msgspec.structs.replace(after, seq=0)
         return Ordered(
             route=route,
             order=order,
             student=", ".join(r.student for r in serving),
-            changed=msgspec.structs.replace(before, seq=0) != msgspec.structs.replace(after, seq=0),
+            changed=moved or (problem is not None and bool(serving)),
             stage=None,
             weight=0.0,
             reason=reason,
             rollback=timed,
+            problem=problem,
         )
+
+    def _record(self, config: RouteConfig) -> str | None:
+        """Fold the route's override; returns what kept that from being done."""
+        try:
+            self._reconciler.fold_overrides((config,))
+        except Exception as error:
+            _log.exception("route %s: its override is in force, and not recorded", config.name)
+            return f"{type(error).__name__}: {error}"
+        return self._rollouts.log.problem
 
     def _wait(self, override: Override) -> RollbackStatus:
         """Until the acknowledgements are in, or the time is up."""

@@ -22,6 +22,10 @@ from router.snapshot import Override
 
 ROLLBACK = "rollback"
 KILL = "kill"
+#: of one student, while nobody else serves
+QUALITY_ALARM = "quality_alarm"
+#: each is more than the one before it
+_ACTIONS = (QUALITY_ALARM, ROLLBACK, KILL)
 #: who writes the override of a quality alarm
 GUARD = "quality guard"
 #: actors that stand for limbeck itself (`router.events.AUTO` too): no person may use these names
@@ -50,24 +54,57 @@ def override_path(folder: Path, route: str) -> Path:
     return folder / f"{route}.json"
 
 
-def read_override(folder: Path, route: str) -> Override | None:
-    """The override in force; None if there is none, or none that can be read."""
+def load_override(folder: Path, route: str) -> Override | None:
+    """The override in force; None if there is none.
+
+    Raises `FileProblem` for a file that says nothing that control could record. Workers obey it all
+    the same: somebody wanted the route stopped.
+    """
+    path = override_path(folder, route)
+    ends = (
+        f"its requests go to the teacher meanwhile: run `limbeck rollback {route}`, which writes "
+        "it anew, or remove it"
+    )
     try:
-        return msgspec.json.decode(override_path(folder, route).read_bytes(), type=Override)
-    except (OSError, msgspec.MsgspecError):
+        override = msgspec.json.decode(path.read_bytes(), type=Override)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        raise FileProblem(f"{path}: can't be read ({error}); {ends}") from error
+    if override.action not in _ACTIONS:
+        known = ", ".join(_ACTIONS)
+        raise FileProblem(f'{path}: unknown action "{override.action}" (known: {known}); {ends}')
+    if override.action == QUALITY_ALARM and override.student is None:
+        raise FileProblem(f"{path}: a quality alarm that names no student; {ends}")
+    return override
+
+
+def read_override(folder: Path, route: str) -> Override | None:
+    """The override in force; None if there is none, or none that can be understood."""
+    try:
+        return load_override(folder, route)
+    except FileProblem:
         return None
 
 
 def write_override(
-    folder: Path, *, route: str, action: str, actor: str, reason: str, now: float
+    folder: Path,
+    *,
+    route: str,
+    action: str,
+    actor: str,
+    reason: str,
+    now: float,
+    student: str | None = None,
 ) -> tuple[Override, bool]:
     """Put an override in force and return it, and whether it is new.
 
-    A repeated command finds its override and leaves it; a rollback leaves a kill, which is more.
-    Raises `FileProblem` if the file can't be written.
+    A repeated command finds its override and leaves it, and so does one that orders less: a kill is
+    more than a rollback, which is more than the quality alarm of one ``student``. Raises
+    `FileProblem` if the file can't be written.
     """
     before = read_override(folder, route)
-    if before is not None and before.action in (action, KILL):
+    if before is not None and _ACTIONS.index(before.action) >= _ACTIONS.index(action):
         return before, False
     override = Override(
         id=f"{int(now * 1000):x}-{os.urandom(6).hex()}",
@@ -76,6 +113,7 @@ def write_override(
         actor=actor,
         reason=reason,
         time=now,
+        student=student,
     )
     path = override_path(folder, route)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,7 @@ from control.override import (
     KILL,
     ROLLBACK,
     live_workers,
-    read_override,
+    load_override,
     remove_override,
     write_override,
 )
@@ -28,6 +28,8 @@ from control.status import RollbackStatus
 from router.events import Event, Facts, Signal
 from router.rollout import Refusal, targets
 from router.snapshot import Override
+from router.state import Rollout
+from router.verdicts import EvidenceSummary
 
 _log = logging.getLogger("limbeck.control")
 _WAIT_S = 5.0
@@ -39,11 +41,19 @@ class Overrides:
     """All routes' overrides.
 
     `fold` and `remove_folded` are called under the lock of the rollouts; nothing else waits.
+    ``evidence``: all numbers about a candidate now.
     """
 
-    def __init__(self, layout: Layout, rollouts: Rollouts) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        rollouts: Rollouts,
+        *,
+        evidence: Callable[[RouteConfig, Rollout], EvidenceSummary],
+    ) -> None:
         self._layout = layout
         self._rollouts = rollouts
+        self._evidence = evidence
         #: route -> the last override whose event is logged
         self._folded: dict[str, Override] = {}
         #: those whose file is to go once the snapshot has them
@@ -52,7 +62,16 @@ class Overrides:
         self._timed: dict[str, RollbackStatus] = {}
         self._last: dict[str, RollbackStatus] = {}
 
-    def write(self, route: str, action: str, *, actor: str, reason: str, now: float) -> Override:
+    def write(
+        self,
+        route: str,
+        action: str,
+        *,
+        actor: str,
+        reason: str,
+        now: float,
+        student: str | None = None,
+    ) -> Override:
         """Put an override in force at once, whatever else control is doing."""
         override, _ = write_override(
             self._layout.overrides,
@@ -61,17 +80,23 @@ class Overrides:
             actor=actor,
             reason=reason,
             now=now,
+            student=student,
         )
         self._time(override)
         return override
 
     def fold(self, route: RouteConfig) -> None:
-        """Log the event of an override that has none yet."""
-        override = read_override(self._layout.overrides, route.name)
+        """Log the event of an override that has none yet.
+
+        Raises `FileProblem` for a file that says nothing that could be logged.
+        """
+        override = load_override(self._layout.overrides, route.name)
         if override is None:
             return
         self._time(override)
-        if not self._is_logged(override):
+        if override.student is not None:
+            self._log_alarm(route, override, override.student)
+        elif not self._is_logged(override):
             self._log_event(route, override)
         self._folded[route.name] = self._to_remove[route.name] = override
 
@@ -105,11 +130,11 @@ class Overrides:
 
     def _is_logged(self, override: Override) -> bool:
         """Every student that the override concerns has its event."""
-        events = [e for e in self._rollouts.events(override.route) if e.ts >= override.time]
-        if override.actor == GUARD and any(e.event is Event.QUALITY_ALARM for e in events):
-            return True
         order = _EVENTS[override.action]
-        if not any(e.event is order and e.actor == override.actor for e in events):
+        events = self._rollouts.events(override.route)
+        if not any(
+            e.event is order and e.actor == override.actor and e.ts >= override.time for e in events
+        ):
             return False
         # A crash may have come between the events of two students.
         return targets(self._rollouts.of(override.route), order) == ("",)
@@ -128,6 +153,31 @@ class Overrides:
             outcome = self._rollouts.signal(route.name, signal, route.policy)
             if isinstance(outcome, Refusal):
                 _log.warning("%s of %s: %s", event.value, student or route.name, outcome.reason)
+
+    def _log_alarm(self, route: RouteConfig, override: Override, student: str) -> None:
+        """End one student, unless the tick that raised the alarm has done so."""
+        state = self._rollouts.of(route.name)
+        rollout = state.get(student)
+        if rollout is None or student not in targets(state, Event.ROLLBACK):
+            return
+        if any(
+            e.event is Event.QUALITY_ALARM and e.student == student and e.ts >= override.time
+            for e in self._rollouts.events(route.name)
+        ):
+            return
+        signal = Signal(
+            event=Event.QUALITY_ALARM,
+            student=student,
+            ts=time.time(),
+            reason=override.reason,
+            evidence=self._evidence(route, rollout),
+        )
+        outcome = self._rollouts.signal(route.name, signal, route.policy)
+        if isinstance(outcome, Refusal):
+            # It was raised and obeyed, whatever a policy that has changed since makes of it.
+            _log.warning("quality alarm of %s: %s; rolled back", student, outcome.reason)
+            signal = msgspec.structs.replace(signal, event=Event.ROLLBACK, actor=GUARD)
+            self._rollouts.signal(route.name, signal, route.policy)
 
     def _time(self, override: Override) -> None:
         """Measure, in the background, when the last worker obeyed."""
@@ -174,11 +224,10 @@ class Overrides:
 
 def _status(rollouts: Rollouts, override: Override) -> RollbackStatus:
     exposed = [r.student for r in rollouts.of(override.route).rollouts if r.weight > 0]
-    quality = override.actor == GUARD
     return RollbackStatus(
         ts=override.time,
-        event=Event.QUALITY_ALARM.value if quality else override.action,
-        student=", ".join(exposed),
+        event=override.action,
+        student=override.student or ", ".join(exposed),
         actor=override.actor,
         reason=override.reason,
     )

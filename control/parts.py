@@ -12,14 +12,16 @@ from importlib.metadata import version
 import httpx
 
 from control.addresses import Addresses, ensure_addresses, load_addresses
-from control.candidates import Candidate, Endpoint
+from control.candidates import Endpoint
 from control.collecting import Collecting, collector_context
-from control.compile import student_target
 from control.config.values import Config, RouteConfig
-from control.distilling import Distilling, Examiner
-from control.events import BrokenChain, EventLog, UnreadableLog, copy_events
+from control.distilling import Distilling
+from control.event_copy import copy_events, open_log
+from control.events import BrokenChain, EventLog, UnreadableLog
+from control.examiner import Examiner
 from control.facts import FactFinder
 from control.feeds import Feeds
+from control.freezes import Freezes
 from control.health import HealthWatch
 from control.judging import Judging
 from control.layout import Layout
@@ -42,7 +44,7 @@ from control.ticks import Ticks
 from distiller.fine_tuning import FineTuning
 from distiller.happenings import Clients
 from programs.rows import render_rows
-from router.snapshot import Snapshot, Upstream
+from router.snapshot import Snapshot
 from traces.store import Store
 
 _log = logging.getLogger("limbeck.control")
@@ -88,7 +90,7 @@ class Parts:
         )
         self.measures, problems = measures_of(config, self.programs.description)
         self._problems += problems
-        self.health = HealthWatch(self.store, layout.acknowledgements)
+        self.health = HealthWatch(self.store, layout.acknowledgements, started=self._started)
         self.writer = SnapshotWriter(
             layout,
             keys={name: environment[key.env] for name, key in config.gateway.keys.items()},
@@ -103,6 +105,7 @@ class Parts:
             programs=self.programs,
             measures=self.measures,
             snapshot=self._snapshot,
+            freezes=Freezes(config, self.store, layout.spool, self.collecting),
             started=self._started,
         )
         self.feeds = Feeds(
@@ -114,7 +117,11 @@ class Parts:
             self.rollouts,
             consumed=lambda route, rollout: self.feeds.of(route, rollout).evidence.seq,
         )
-        self.overrides = Overrides(layout, self.rollouts)
+        self.overrides = Overrides(
+            layout,
+            self.rollouts,
+            evidence=lambda route, rollout: self.feeds.summary(route, rollout, now=time.time()),
+        )
         self.distilling = Distilling(
             self.store,
             config,
@@ -131,14 +138,21 @@ class Parts:
             overrides=self.overrides,
             writer=self.writer,
             chosen=self.distilling.chosen,
+            measures=self.measures,
+            started=self._started,
         )
         replayer = Replayer(self._http, environment)
         candidates = self.facts.candidates
         self.shadow = Shadow(self.store, candidates=candidates, through=self.collecting.known_to)
         self.replaying = Replaying(self.store, replayer, candidates=candidates)
-        self.judging = Judging(self.store, candidates=candidates, measures=self.measures)
+        self.judging = Judging(
+            self.store,
+            candidates=candidates,
+            measures=self.measures,
+            collected_to=lambda: self.collecting.collected_to,
+        )
         self.scoring = Scoring(self.store, measures=self.measures, through=self.collecting.known_to)
-        self.probes = Probes(self._http, self.health, self._student_upstreams)
+        self.probes = Probes(self._http, self.health, self.facts.student_upstreams)
         self.clients = self._clients(replayer, environment)
         self.ticks = self._ticks()
         self.operations = self._operations(code_version)
@@ -156,7 +170,11 @@ class Parts:
                         coverage=coverage,
                     )
         self.reconciler.begin()
-        self.reconciler.fold_overrides()
+        try:
+            self.reconciler.fold_overrides()
+        except Exception:
+            # It is in force, and its tick tries again; without control no route would be guarded.
+            _log.exception("an override could not be recorded at the start")
 
     async def close(self) -> None:
         """Finish the ticks under way, drain the spool, close everything."""
@@ -177,7 +195,7 @@ class Parts:
 
     def _open_log(self, code_version: str) -> EventLog:
         try:
-            return EventLog(self._layout.events, code_version=code_version)
+            return open_log(self._layout.events, self.store, code_version=code_version)
         except BrokenChain as error:
             return self._distrust(error)
 
@@ -212,8 +230,7 @@ class Parts:
         ticks.add("collect", self.collecting.step, every_s=control.collect_s)
         ticks.add("overrides", self.reconciler.fold_overrides, every_s=_OVERRIDES_S)
         ticks.add("shadow.sample", self.shadow.sample, every_s=control.tick_s)
-        reconcile = partial(self.reconciler.reconcile, self.collecting.known_to)
-        ticks.add("reconcile", reconcile, every_s=control.tick_s)
+        ticks.add("reconcile", self._reconcile, every_s=control.tick_s)
         ticks.add("reports", self.reports.make_missing, every_s=control.tick_s)
         ticks.add("events", self._copy_events, every_s=control.tick_s)
         ticks.add("programs", self.programs.poll, every_s=_PROGRAMS_S)
@@ -253,7 +270,7 @@ class Parts:
             collector=lambda: self.collecting.status,
             ticks=lambda: self.ticks.health,
             snapshot=self._snapshot,
-            problems=lambda: tuple(self._problems),
+            problems=lambda: (*self._problems, *self.reconciler.unfolded.values()),
             code_version=code_version,
             started=self._started,
         )
@@ -271,6 +288,9 @@ class Parts:
 
     # What the parts ask
 
+    def _reconcile(self) -> None:
+        self.reconciler.reconcile(self.collecting.known)
+
     def _copy_events(self) -> None:
         if self.log.problem is None:
             copy_events(self.log, self.store)
@@ -284,10 +304,3 @@ class Parts:
 
     def _endpoint(self, route: str, student: str) -> Endpoint:
         return self.facts.endpoint(self._config.routes[route], student)
-
-    def _student_upstreams(self) -> list[tuple[str, Upstream]]:
-        """The servers of all students under evaluation, each once."""
-        candidates: tuple[Candidate, ...] = self.facts.candidates()
-        names = {student_target(c.config, c.student).upstream for c in candidates}
-        upstreams = self._snapshot().upstreams
-        return [(name, upstreams[name]) for name in sorted(names)]

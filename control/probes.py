@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
 import httpx
 
@@ -15,13 +15,13 @@ _TIMEOUT_S = 2.0
 
 
 class Probes:
-    """Probes the upstreams that ``upstreams`` names, and tells ``health``."""
+    """Probes ``upstreams`` (by name), and tells ``health``."""
 
     def __init__(
         self,
         client: httpx.AsyncClient,
         health: HealthWatch,
-        upstreams: Callable[[], Iterable[tuple[str, Upstream]]],
+        upstreams: Callable[[], Mapping[str, Upstream]],
     ) -> None:
         self._client = client
         self._health = health
@@ -29,7 +29,9 @@ class Probes:
 
     async def probe(self) -> None:
         """One probe of each."""
-        await asyncio.gather(*(self._one(name, up) for name, up in self._upstreams()))
+        upstreams = self._upstreams()
+        self._health.probing(upstreams)
+        await asyncio.gather(*(self._one(name, up) for name, up in upstreams.items()))
 
     async def _one(self, name: str, upstream: Upstream) -> None:
         url = f"{upstream.base_url.removesuffix('/v1')}/healthz"

@@ -52,7 +52,9 @@ def run(config: Config, layout: Layout | None = None) -> None:
 
 async def _lead(config: Config, layout: Layout) -> None:
     secrets = ensure_secrets(layout.secrets)
-    os.environ.setdefault(INTERNAL_KEY_ENV, secrets.internal_key)
+    os.environ[INTERNAL_KEY_ENV] = (
+        os.environ.get(INTERNAL_KEY_ENV, "").strip() or secrets.internal_key
+    )
     listener = _listen(config.control.admin_bind)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

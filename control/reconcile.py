@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
+from control.collecting import Known
 from control.config.values import Config, RouteConfig
 from control.facts import FactFinder
 from control.feeds import Feeds
-from control.override import GUARD, ROLLBACK
+from control.leases import inherited, watched
+from control.measure import Measure
+from control.override import GUARD, QUALITY_ALARM
 from control.overrides import Overrides
 from control.reports import Reports
 from control.rollouts import Rollouts
@@ -25,10 +28,14 @@ from router.events import Event, Facts, Signal
 from router.rollout import Transition
 from router.snapshot import Snapshot
 from router.stages import HeldReason, Stage
-from router.state import Rollout
+from router.state import Rollout, weights
 
 _log = logging.getLogger("limbeck.control")
 _ENDED = frozenset({Stage.ROLLED_BACK, Stage.REJECTED})
+_UNREAD = (
+    "{stage}: control has just started and must read first what happened until then: nothing "
+    "moves, and no lease is renewed"
+)
 
 
 class Reconciler:
@@ -45,6 +52,8 @@ class Reconciler:
         overrides: Overrides,
         writer: SnapshotWriter,
         chosen: Callable[[str], Iterable[str]],
+        measures: Mapping[str, Measure],
+        started: float,
     ) -> None:
         self._config = config
         self._rollouts = rollouts
@@ -54,32 +63,55 @@ class Reconciler:
         self._overrides = overrides
         self._writer = writer
         self._chosen = chosen
-        #: route -> when its evidence was read and its students were looked at, Unix seconds
-        self._read: dict[str, float] = {}
+        self._measures = measures
+        self._started = started
+        #: route -> until when its students were guarded, Unix seconds; its leases run from there
+        self._watched: dict[str, float] = {}
         #: (route, student) -> why it moved or why it stays, for status
         self.reasons: dict[tuple[str, str], str] = {}
+        #: route -> why its override is in force, and not recorded yet
+        self.unfolded: dict[str, str] = {}
 
-    def fold_overrides(self) -> None:
-        """Rollbacks and kills that commands have written: event, snapshot, the file's end."""
+    def fold_overrides(self, routes: Iterable[RouteConfig] | None = None) -> None:
+        """Rollbacks and kills that commands have written: event, snapshot, the file's end.
+
+        ``routes``: only theirs; None: those of all. One that can't be recorded stays in force, and
+        holds up no other route. Raises the last error.
+        """
+        failed: Exception | None = None
         with self._rollouts.lock:
             if self._rollouts.log.problem is not None:
                 return
             before = self._rollouts.log.last_seq
-            for route in self._config.routes.values():
-                self._overrides.fold(route)
+            for route in self._config.routes.values() if routes is None else routes:
+                try:
+                    self._overrides.fold(route)
+                except Exception as error:
+                    self.unfolded[route.name] = f"route {route.name}: {error}"
+                    failed = error
+                else:
+                    self.unfolded.pop(route.name, None)
             if self._rollouts.log.last_seq != before or self._pending():
                 self.publish()
+        if failed is not None:
+            raise failed
 
     def begin(self) -> None:
-        """Hold every student whose evidence, computed anew, is not what was stored; publish."""
+        """Hold every student whose evidence, computed anew, is not what was stored; publish.
+
+        No lease is renewed: those that an earlier control has given run on.
+        """
         with self._rollouts.lock:
+            newest = self._writer.newest
+            for name, route in self._config.routes.items():
+                before = None if newest is None else newest.routes.get(name)
+                lines = weights(self._rollouts.of(name), route.policy.rollout)
+                self._watched[name] = min(inherited(before, lines), time.time())
             self._each(self._check_all)
             self.publish()
 
-    def reconcile(self, through: Callable[[str], float]) -> None:
-        """Take in the evidence, register what was chosen, decide, publish.
-
-        ``through``: the moment (Unix seconds) up to which all requests of a route are known.
+    def reconcile(self, known: Known) -> None:
+        """Take in the evidence that is ``known``, register what was chosen, decide, publish.
 
         Where a route's evidence can't be read, or its events can't be written, its leases are not
         renewed, and the teacher takes over when they end; the other routes go on. Raises the last
@@ -88,23 +120,20 @@ class Reconciler:
         with self._rollouts.lock:
             error = None
             if self._rollouts.log.problem is None:
-                error = self._each(lambda route: self._reconcile(route, through(route.name)))
+                error = self._each(lambda route: self._reconcile(route, known))
             self.publish()
         if error is not None:
             raise error
 
     def _each(self, act: Callable[[RouteConfig], None]) -> Exception | None:
-        """Act on every route; returns the last error. Leases run from the last success."""
+        """Act on every route; returns the last error."""
         failed = None
         for route in self._config.routes.values():
-            now = time.time()
             try:
                 act(route)
             except Exception as error:
                 _log.error("route %s stays as it is, and its leases end: %s", route.name, error)
                 failed = error
-            else:
-                self._read[route.name] = now
         return failed
 
     def _check_all(self, route: RouteConfig) -> None:
@@ -112,12 +141,32 @@ class Reconciler:
             if rollout.stage not in _ENDED:
                 self._check_replay(route, rollout)
 
-    def _reconcile(self, route: RouteConfig, through: float) -> None:
-        self._feeds.read(route, through=through)
+    def _reconcile(self, route: RouteConfig, known: Known) -> None:
+        now = time.time()
+        self._feeds.read(route, known)
         self._register(route)
-        for rollout in self._rollouts.of(route.name).rollouts:
-            if rollout.stage not in _ENDED:
-                self._decide(route, rollout.student)
+        alive = [r for r in self._rollouts.of(route.name).rollouts if r.stage not in _ENDED]
+        if known.collected_to < self._started:
+            # Of what nobody has read yet, health and traffic look like those of a quiet night.
+            for rollout in alive:
+                self.reasons[(route.name, rollout.student)] = _UNREAD.format(stage=rollout.stage)
+            return
+        for rollout in alive:
+            self._decide(route, rollout.student)
+        self._watch(route, alive, known, now)
+
+    def _watch(
+        self, route: RouteConfig, alive: Iterable[Rollout], known: Known, now: float
+    ) -> None:
+        """Move the moment from which leases run, and say why it lags."""
+        measure = self._measures.get(route.name)
+        seen = watched(
+            now=now, collected_to=known.collected_to, fault=measure.fault if measure else None
+        )
+        self._watched[route.name] = max(self._watched.get(route.name, 0.0), seen.until)
+        if seen.blind is not None:
+            for rollout in alive:
+                self.reasons[(route.name, rollout.student)] += f"; {seen.blind}"
 
     def publish(self) -> Snapshot:
         """Put the present state in force; write renewed leases if they are due."""
@@ -125,7 +174,7 @@ class Reconciler:
             now = time.time()
             states = {
                 name: msgspec.structs.replace(state, folded_override=self._overrides.folded(name))
-                for name, state in self._facts.route_states(self._read).items()
+                for name, state in self._facts.route_states(self._watched).items()
             }
             renew_s = min(
                 (r.policy.rollout.lease_renew_s for r in self._config.routes.values()),
@@ -199,7 +248,14 @@ class Reconciler:
         serving = [r for r in self._rollouts.of(route.name).serving if r.weight > 0]
         if [r.student for r in serving] != [rollout.student]:
             return
-        override = self._overrides.write(route.name, ROLLBACK, actor=GUARD, reason=reason, now=now)
+        override = self._overrides.write(
+            route.name,
+            QUALITY_ALARM,
+            actor=GUARD,
+            reason=reason,
+            now=now,
+            student=rollout.student,
+        )
         _log.warning("route %s: %s; override %s", route.name, reason, override.id)
 
     def _check_replay(self, route: RouteConfig, rollout: Rollout) -> bool:

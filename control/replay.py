@@ -28,6 +28,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None = None
     #: what went wrong: connect, timeout, status, stale, unreadable
     failure: str | None = None
+    #: what a server of ours says that it refuses for (``x-limbeck-error``)
+    error: str | None = None
     ms: float
     tokens_in: int = 0
     tokens_out: int = 0
@@ -66,8 +68,8 @@ class Replayer:
     def _headers(self, upstream: Upstream, timeout_s: float) -> dict[str, str]:
         headers = {"content-type": "application/json"}
         key = self._environment.get(
-            INTERNAL_KEY_ENV if upstream.internal else upstream.api_key_env or ""
-        )
+            INTERNAL_KEY_ENV if upstream.internal else upstream.api_key_env or "", ""
+        ).strip()
         if key:
             headers["authorization"] = f"Bearer {key}"
         if upstream.internal:
@@ -107,7 +109,9 @@ class _Completion(msgspec.Struct):
 def _read(response: httpx.Response, ms: float) -> Reply:
     status = response.status_code
     if status != httpx.codes.OK:
-        return Reply(status=status, failure="stale" if status == 412 else "status", ms=ms)
+        failure = "stale" if status == 412 else "status"
+        error = response.headers.get("x-limbeck-error")
+        return Reply(status=status, failure=failure, error=error, ms=ms)
     try:
         completion = msgspec.json.decode(response.content, type=_Completion)
     except msgspec.MsgspecError:

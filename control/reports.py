@@ -1,4 +1,7 @@
-"""Reports that somebody may approve: made on demand, kept, named by their hash."""
+"""Reports that somebody may approve: made on demand, kept, named by the hash of their evidence.
+
+What was made is in the store, so a restart of control makes no other report the current one.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from collections.abc import Callable
 import msgspec
 
 from control.config.values import Config, RouteConfig
-from control.report.build import build
-from control.report.model import Report
+from control.report.build import build, drawn
+from control.report.model import Report, ReportBody
 from control.rollouts import Rollouts
 from router.stages import Stage
 from router.state import Rollout, RouteRollouts
@@ -20,13 +23,9 @@ from traces.store import Store
 _log = logging.getLogger("limbeck.control")
 
 
-class _Made(msgspec.Struct, frozen=True, kw_only=True):
-    #: events of the route and consumed pairs: what the report says depends on these, time apart
-    basis: tuple[int, int]
-    stage: Stage
-    #: when that stage was entered; a report is about one stay there
-    entered: float
-    report: Report
+class _Stored(msgspec.Struct, frozen=True, kw_only=True):
+    #: `ReportBody` as JSON
+    body: str
 
 
 class Reports:
@@ -44,16 +43,15 @@ class Reports:
         self._config = config
         self._rollouts = rollouts
         self._consumed = consumed
-        self._made: dict[tuple[str, str, int], _Made] = {}
+        #: (route, student) -> its newest report; None: the store has none
+        self._newest: dict[tuple[str, str], Report | None] = {}
         # Invariant: one basis has one report. Taken before the lock of the rollouts, never inside.
         self._making = threading.Lock()
 
     def current(self, route: str, rollout: Rollout) -> str | None:
         """Hash of the report that an approval must name; None: nobody has made one yet."""
-        made = self._made.get((route, rollout.student, rollout.k))
-        if made is None or (made.stage, made.entered) != (rollout.stage, rollout.entered):
-            return None
-        return made.report.sha256
+        report = self._current(route, rollout)
+        return None if report is None else report.sha256
 
     def make(self, route: RouteConfig, student: str | None) -> Report:
         """The report on a student, or on the newest one. The same as before if nothing is new.
@@ -68,15 +66,12 @@ class Reports:
                 consumed = 0 if rollout is None else self._consumed(route, rollout)
             if rollout is None:
                 return build(self._store, route.name, student, route, state, time.time())
-            key = (route.name, rollout.student, rollout.k)
-            basis = (state.seq, consumed)
-            made = self._made.get(key)
-            if made is None or made.basis != basis:
+            report = self._current(route.name, rollout)
+            # What the report says depends on the events and the pairs, time apart.
+            if report is None or (report.basis.events, report.basis.pairs) != (state.seq, consumed):
                 report = self._build(route, state, rollout)
-                made = self._made[key] = _Made(
-                    basis=basis, stage=rollout.stage, entered=rollout.entered, report=report
-                )
-            return made.report
+                self._newest[route.name, rollout.student] = report
+            return report
 
     def make_missing(self) -> None:
         """What people are asked to approve: a report on every student that waits for it."""
@@ -91,6 +86,30 @@ class Reports:
         except Exception:
             # Without a report nothing is exposed; the other routes' reports must be made.
             _log.exception("route %s: no report on %s could be made", route.name, student)
+
+    def _current(self, route: str, rollout: Rollout) -> Report | None:
+        """The newest report, if it is about this stay in the stage and this configuration."""
+        key = (route, rollout.student)
+        if key not in self._newest:
+            # One that is made meanwhile is newer.
+            self._newest.setdefault(key, self._stored(*key))
+        report = self._newest[key]
+        if report is None:
+            return None
+        basis = report.basis
+        about = (basis.k, basis.stage, basis.entered, basis.hashes.config)
+        now = (rollout.k, rollout.stage.value, rollout.entered, self._config.hash)
+        return report if about == now else None
+
+    def _stored(self, route: str, student: str) -> Report | None:
+        """The newest report of an earlier control."""
+        stored = self._store.one("newest_report", _Stored, route=route, student=student)
+        if stored is None:
+            return None
+        try:
+            return drawn(msgspec.json.decode(stored.body, type=ReportBody))
+        except msgspec.MsgspecError:
+            return None  # of another version of limbeck
 
     def _build(self, route: RouteConfig, state: RouteRollouts, rollout: Rollout) -> Report:
         # What is approved is approved under the configuration in force, so the report names it.

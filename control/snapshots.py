@@ -31,7 +31,8 @@ class SnapshotWriter:
         self._salt = salt
         self._addresses = addresses
         self._epoch = next_epoch(layout)
-        self._before = read_newest(layout)
+        #: the newest on the disk, at first that of an earlier control; None: there is none
+        self.newest = read_newest(layout)
         self._renewed = 0.0
         #: what was written last; None before the first
         self.current: Snapshot | None = None
@@ -47,7 +48,7 @@ class SnapshotWriter:
             version=0,
             epoch=self._epoch,
         )
-        return revised(fresh, self._before)
+        return revised(fresh, self.newest)
 
     def write(
         self, config: Config, states: Mapping[str, RouteState], *, now: float, renew_s: float
@@ -62,5 +63,5 @@ class SnapshotWriter:
             _log.info("snapshot %d.%d", snapshot.epoch, snapshot.version)
         write_snapshot(self._layout, snapshot)
         self._renewed = now
-        self._before = self.current = snapshot
+        self.newest = self.current = snapshot
         return snapshot

@@ -44,7 +44,7 @@ class CollectorStatus(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: int = 0
     aborted: int = 0
     quarantined: int = 0
-    #: in the spool folder now
+    #: of frames in the spool that are not stored yet
     spool_bytes: int = 0
     #: all requests before this moment are in the store, but for those that are open still
     known_to: float = 0.0
@@ -242,6 +242,8 @@ class Ordered(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     #: rollback and kill: which workers obey, and after how long
     rollback: RollbackStatus | None = None
+    #: rollback and kill: the order is in force, and why it is not recorded yet; None: it is
+    problem: str | None = None
 
 
 class DistillationAsked(msgspec.Struct, frozen=True, kw_only=True):

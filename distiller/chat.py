@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from traces.chat import text_of
+
 
 class Message(msgspec.Struct, frozen=True):
     """One message, its content flattened to text."""
@@ -15,22 +17,18 @@ class Message(msgspec.Struct, frozen=True):
     content: str
 
 
-def text_of(content: Any) -> str:
+def checked_text(content: Any) -> str:
     """Return the text of a message's ``content``: a string, or a list of text parts.
 
     Raises `ValueError` for anything else (images, audio, tool calls without text).
     """
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
+    if not isinstance(content, str | list):
         raise ValueError(f"content must be text, not {_kind(content)}")
-    texts = []
-    for part in content:
+    for part in content if isinstance(content, list) else ():
         if not isinstance(part, dict) or not isinstance(part.get("text"), str):
             kind = part.get("type", "?") if isinstance(part, dict) else _kind(part)
             raise ValueError(f"content must be text, not a part of type {kind!r}")
-        texts.append(part["text"])
-    return "".join(texts)
+    return text_of(content)
 
 
 def message_of(item: Any) -> Message:
@@ -40,7 +38,7 @@ def message_of(item: Any) -> Message:
     role = item.get("role")
     if not isinstance(role, str) or not role:
         raise ValueError("a message needs a role")
-    return Message(role, text_of(item.get("content")))
+    return Message(role, checked_text(item.get("content")))
 
 
 def last_user_text(messages: Sequence[Message]) -> str:

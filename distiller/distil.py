@@ -18,29 +18,34 @@ from distiller.dataset.build import build
 from distiller.dataset.rows import TrainingFiles, training_files
 from distiller.dataset.values import Dataset, Outcome, Split
 from distiller.distillations import Distillation, DistilSettings, Stage
-from distiller.exam import TEACHER, ExamResult, examine, examine_teacher
+from distiller.exam import TEACHER, ExamResult, examine_teacher, mark
 from distiller.fine_tuning import TrainerUnavailable
 from distiller.happenings import Clients, Event, Happening
 from distiller.jobs import Job
 from distiller.publishing import StudentRow, publish_job, students_made
+from distiller.sitting import Sitting
 from distiller.trainers import choose_trainers, cost_rank, job_settings
+from distiller.unseen import unseen_rows
 from programs.errors import ProgramError
 from traces.store import Store
 
-#: seconds that an exam waits for somebody to answer, before it counts what failed
+#: seconds without any reply after which an exam does without the rows that nobody answered
 _EXAM_PATIENCE_S = 900.0
-#: an exam with a larger share of rows that nobody answered is taken again
-_MOST_UNREACHABLE = 0.5
+
+#: distillation -> the exam that is under way; whoever calls `advance` keeps it between the ticks
+Sittings = dict[str, Sitting]
 
 
-async def advance(store: Store, clients: Clients, route: str, *, now: float) -> list[Happening]:
+async def advance(
+    store: Store, clients: Clients, sittings: Sittings, route: str, *, now: float
+) -> list[Happening]:
     """Bring the distillation of ``route`` one step further; returns what happened.
 
     An examining step lasts as long as one candidate's exam; the others are short.
     """
     happened: list[Happening] = []
     for distillation in await asyncio.to_thread(distillations.unfinished, store, route):
-        happened += await _Tick(store, clients, distillation, now).take()
+        happened += await _Tick(store, clients, sittings, distillation, now).take()
     return happened
 
 
@@ -48,10 +53,16 @@ class _Tick:
     """One step of one distillation."""
 
     def __init__(
-        self, store: Store, clients: Clients, distillation: Distillation, now: float
+        self,
+        store: Store,
+        clients: Clients,
+        sittings: Sittings,
+        distillation: Distillation,
+        now: float,
     ) -> None:
         self._store = store
         self._clients = clients
+        self._sittings = sittings
         self._distillation = distillation
         self._settings: DistilSettings = distillation.asked
         self._now = now
@@ -205,25 +216,36 @@ class _Tick:
         results: dict[str, ExamResult],
     ) -> Happening:
         rows, route = dataset.split(Split.EXAM), self._distillation.route
+        if candidate == self._settings.previous:
+            rows = await asyncio.to_thread(unseen_rows, self._store, dataset, candidate)
         score = partial(self._clients.score, route)
         if candidate == TEACHER:
             result = await examine_teacher(rows, score)
         else:
-            result = await examine(
-                candidate,
+            sitting = self._sitting(candidate)
+            await sitting.ask(
                 rows,
                 partial(self._clients.ask, route, candidate),
-                score,
-                trainer=student.trainer if student else None,
                 concurrency=self._settings.exam_concurrency,
+                now=self._now,
             )
-        patient = self._now - self._distillation.since < _EXAM_PATIENCE_S
-        if patient and result.unreachable > _MOST_UNREACHABLE * len(rows):
-            message = f"{candidate} did not answer {result.unreachable} of {len(rows)} exam rows"
-            return self._told(Event.WAITING, message, about=candidate)
+            waiting = len(sitting.waiting(rows))
+            if waiting and self._now - (sitting.vain_since or self._now) < _EXAM_PATIENCE_S:
+                message = f"{candidate} did not answer {waiting} of {len(rows)} exam rows"
+                return self._told(Event.WAITING, message, about=candidate)
+            trainer = student.trainer if student else None
+            result = await mark(candidate, rows, sitting.replies, score, trainer=trainer)
         save = partial(distillations.save_exam, teacher=results.get(TEACHER, result), now=self._now)
         await asyncio.to_thread(save, self._store, self._distillation, result)
         return self._told(Event.EXAM, _figures(result, results.get(TEACHER)), about=candidate)
+
+    def _sitting(self, candidate: str) -> Sitting:
+        """The candidate's exam so far."""
+        key = self._distillation.distillation_id
+        sitting = self._sittings.get(key)
+        if sitting is None or sitting.candidate != candidate:
+            sitting = self._sittings[key] = Sitting(candidate)
+        return sitting
 
     async def _dataset(self) -> Dataset:
         return await asyncio.to_thread(
@@ -242,6 +264,7 @@ class _Tick:
 
     async def _end(self, reason: str, *, chosen: str | None = None) -> list[Happening]:
         await asyncio.to_thread(self._move, stage=Stage.ENDED, chosen=chosen, reason=reason)
+        self._sittings.pop(self._distillation.distillation_id, None)
         return [self._told(Event.ENDED, reason, about=chosen)]
 
     def _move(self, **known: object) -> None:
@@ -290,9 +313,10 @@ def _reasons(present: Sequence[Job]) -> str:
 
 def _figures(result: ExamResult, teacher: ExamResult | None) -> str:
     summary = result.summary(teacher or result)
-    failed = sum(result.failures.values())
+    failed, unanswered = sum(result.failures.values()), sum(result.unanswered.values())
     said = "not scored"
     if summary.score is not None:
         said = f"{summary.score:.3f} [{summary.low:.3f}, {summary.high:.3f}]"
     gap = f", smallest gap it could see {summary.smallest_gap:.3f}" if teacher else ""
-    return f"{result.candidate}: {said} on {summary.n} of {result.rows} rows, {failed} failed{gap}"
+    without = f"{failed} failed" + (f", {unanswered} unanswered" if unanswered else "")
+    return f"{result.candidate}: {said} on {summary.n} of {result.rows} rows, {without}{gap}"

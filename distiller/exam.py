@@ -6,7 +6,6 @@ selects among candidates and proves nothing: the proof is pairs newer than every
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -33,8 +32,11 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """A candidate gave no usable answer; in production the teacher would have answered."""
 
     reason: str
-    #: nobody was there to answer, which says nothing about the candidate
+    #: nobody was there to answer, or had the time to: that says nothing about the candidate
     unreachable: bool = False
+
+
+_NOT_ASKED = Failed(reason="not asked, as nobody answered before", unreachable=True)
 
 
 class ToScore(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,8 +56,6 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True):
     not_scored: str | None = None
 
 
-#: asks a candidate one row
-Ask = Callable[[Row], Awaitable[Answered | Failed]]
 #: scores some answers, in order
 Score = Callable[[Sequence[ToScore]], Awaitable[Sequence[Scored]]]
 
@@ -71,10 +71,10 @@ class ExamResult(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     #: trace -> score, of the answers that were delivered and scored
     scores: Mapping[str, float]
-    #: reason -> rows without a usable answer; no scores of 0
+    #: reason -> rows that the candidate gave no usable answer to; no scores of 0
     failures: Mapping[str, int] = {}
-    #: of these, rows that nobody was there to answer
-    unreachable: int = 0
+    #: reason -> rows that nobody answered, which is not the candidate's fault
+    unanswered: Mapping[str, int] = {}
     #: reason -> rows whose answer the metric could not score
     not_scored: Mapping[str, int] = {}
     #: of the answers; None: not all of them are known
@@ -92,8 +92,20 @@ class ExamResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def failure_share(self) -> float:
-        """Share of the rows that the teacher would have had to answer."""
-        return sum(self.failures.values()) / self.rows if self.rows else 0.0
+        """Share of the replies that were unusable: the teacher would have had to answer."""
+        failed = sum(self.failures.values())
+        return _share(failed, failed + self.n + sum(self.not_scored.values()))
+
+    @property
+    def unanswered_share(self) -> float:
+        """Share of the rows that nobody answered."""
+        return _share(sum(self.unanswered.values()), self.rows)
+
+    @property
+    def not_scored_share(self) -> float:
+        """Share of the answers that the metric could not score."""
+        lost = sum(self.not_scored.values())
+        return _share(lost, lost + self.n)
 
     def summary(self, teacher: ExamResult) -> ExamSummary:
         """The figures beside the teacher's."""
@@ -124,40 +136,36 @@ class ExamSummary(msgspec.Struct, frozen=True, kw_only=True):
     smallest_gap: float
 
 
-async def examine(
+async def mark(
     candidate: str,
     rows: Sequence[Row],
-    ask: Ask,
+    replies: Mapping[str, Answered | Failed],
     score: Score,
     *,
     trainer: str | None = None,
-    concurrency: int = 4,
 ) -> ExamResult:
-    """Ask a candidate all rows, at most ``concurrency`` at a time, and score what it answers."""
-    slots = asyncio.Semaphore(concurrency)
-
-    async def one(row: Row) -> Answered | Failed:
-        async with slots:
-            return await ask(row)
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(row)) for row in rows]
-    replies = [task.result() for task in tasks]
-    failed = [reply for reply in replies if isinstance(reply, Failed)]
-    answered = [
-        (row, reply.text)
-        for row, reply in zip(rows, replies, strict=True)
-        if isinstance(reply, Answered)
-    ]
-    costs = [reply.cost_usd for reply in replies if isinstance(reply, Answered)]
+    """Score a candidate's ``replies`` (by trace); a row without one has not been answered."""
+    failures: Counter[str] = Counter()
+    unanswered: Counter[str] = Counter()
+    answered: list[tuple[Row, str]] = []
+    costs: list[float | None] = []
+    for row in rows:
+        reply = replies.get(row.trace_id, _NOT_ASKED)
+        if isinstance(reply, Answered):
+            answered.append((row, reply.text))
+            costs.append(reply.cost_usd)
+        elif reply.unreachable:
+            unanswered[reply.reason] += 1
+        else:
+            failures[reply.reason] += 1
     marks = await _mark(answered, score)
     return ExamResult(
         candidate=candidate,
         trainer=trainer,
         rows=len(rows),
         scores=marks.scores,
-        failures=dict(Counter(reply.reason for reply in failed)),
-        unreachable=sum(reply.unreachable for reply in failed),
+        failures=dict(failures),
+        unanswered=dict(unanswered),
         not_scored=marks.not_scored,
         cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
     )
@@ -197,3 +205,7 @@ async def _mark(answered: Sequence[tuple[Row, str]], score: Score) -> _Marks:
             else:
                 scores[row.trace_id] = mark.score
     return _Marks(scores=scores, not_scored=dict(not_scored))
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

@@ -40,7 +40,8 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     #: the base model: classifier, embedded, ...
     model: str
     training_file: str
-    validation_file: str
+    #: None: the service holds rows out by itself
+    validation_file: str | None
     suffix: str
     hyperparameters: dict[str, int | float]
     metadata: dict[str, str]
@@ -116,7 +117,7 @@ class FineTuning:
             created = await self._client.fine_tuning.jobs.create(
                 model=request.model,
                 training_file=request.training_file,
-                validation_file=request.validation_file,
+                validation_file=request.validation_file or openai.omit,
                 seed=_SEED,
                 suffix=request.suffix,
                 metadata=request.metadata,

@@ -33,6 +33,8 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
     adapter: Adapter
     #: output fields that the student does not write; known once the rows are rendered
     drop: tuple[str, ...] = ()
+    #: False: there is nothing to validate on, and the service refuses an empty file
+    validated: bool = True
     hyperparameters: dict[str, int | float] = {}
 
 
@@ -70,6 +72,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def final(self) -> bool:
         """Nothing more will happen to it."""
         return self.status in FINAL
+
+    @property
+    def uploaded(self) -> bool:
+        """The service has all its rows."""
+        if self.file_id is None:
+            return False
+        return self.validation_file_id is not None or not self.asked_with.validated
 
 
 def open_job(
@@ -133,14 +142,16 @@ async def fail(store: Store, job: Job, reason: str, *, now: float) -> Job:
 
 
 async def _submit(store: Store, service: FineTuning, job: Job, files: Files, *, now: float) -> Job:
-    if job.file_id is None or job.validation_file_id is None:
+    if not job.uploaded:
         content = await files(job.asked_with.adapter)
-        settings = msgspec.structs.replace(job.asked_with, drop=content.drop)
+        settings = msgspec.structs.replace(
+            job.asked_with, drop=content.drop, validated=bool(content.validation)
+        )
         job = await _keep(store, job, now, settings=_encode(settings))
         if job.file_id is None:
             file_id = await service.upload(f"{job.job_id}-train.jsonl", content.train)
             job = await _keep(store, job, now, file_id=file_id)
-        if job.validation_file_id is None:
+        if not job.uploaded:
             file_id = await service.upload(f"{job.job_id}-validation.jsonl", content.validation)
             job = await _keep(store, job, now, validation_file_id=file_id)
     seen = await service.find(job.job_key) or await service.create(_request(job))
@@ -180,7 +191,7 @@ def _request(job: Job) -> JobRequest:
     return JobRequest(
         model=job.trainer,
         training_file=job.file_id or "",
-        validation_file=job.validation_file_id or "",
+        validation_file=job.validation_file_id,
         suffix=job.job_id,
         hyperparameters=asked.hyperparameters,
         metadata={

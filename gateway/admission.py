@@ -1,13 +1,14 @@
-"""Admit and decide: from a request's bytes to a passage, or a refusal. No I/O."""
+"""Let in, admit and decide: from a request's bytes to a passage, or a refusal. No I/O."""
 
 from __future__ import annotations
 
 from gateway.body import parse_head
 from gateway.breakers import Breakers
 from gateway.errors import Refusal
-from gateway.exchange import Request
+from gateway.exchange import MAX_BODY_BYTES, Headers
 from gateway.in_force import InForce, RouteInForce
 from gateway.passage import Passage
+from gateway.refuse import body_too_large
 from gateway.request_headers import RequestHeaders, read_headers
 from gateway.sticky import conversation_of, sticky_key
 from router.assign import Request as Asked
@@ -15,22 +16,31 @@ from router.assign import assign, in_audit_sample
 from router.snapshot import AppKey
 
 
+def let_in(in_force: InForce, headers: Headers) -> tuple[RequestHeaders, AppKey]:
+    """Check what the headers say, before any of the body is read; raise `Refusal`."""
+    asked = read_headers(headers)
+    key = in_force.authenticate(asked.api_key)
+    if asked.content_length > MAX_BODY_BYTES:
+        raise body_too_large(MAX_BODY_BYTES)
+    return asked, key
+
+
 def admit(
     in_force: InForce,
-    request: Request,
+    body: bytes,
     breakers: Breakers,
     *,
+    headers: RequestHeaders,
+    key: AppKey,
     trace_id: str,
     now: float,
     started: float,
 ) -> Passage:
-    """Check the request and decide who answers; raise `Refusal`.
+    """Check the body and decide who answers; raise `Refusal`.
 
     ``now`` is in Unix seconds, ``started`` in seconds of `time.monotonic`.
     """
-    headers = read_headers(request.headers)
-    key = in_force.authenticate(headers.api_key)
-    head = parse_head(request.body)
+    head = parse_head(body)
     route, pin = in_force.find(head.model)
     if headers.pin is not None:
         pin = _agreed(pin, headers.pin, route)
@@ -54,7 +64,7 @@ def admit(
         ts_us=int(now * 1e6),
         started=started,
         total_by=started + _deadline_s(headers, rules.deadline_s),
-        request=request,
+        body=body,
         headers=headers,
         head=head,
         key=key,

@@ -62,7 +62,10 @@ class Breakers:
         return True
 
     def keep(self, students: Collection[tuple[str, str]]) -> None:
-        """Forget all but these (route, student): the others are gone from the snapshot."""
+        """Forget all but these (route, student): nobody else is asked any more.
+
+        A breaker closes when its student answers, so one of a student without weight never would.
+        """
         for gone in self._breakers.keys() - set(students):
             del self._breakers[gone]
         self._count()

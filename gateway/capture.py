@@ -24,16 +24,20 @@ class Capture:
     def start(self, passage: Passage) -> None:
         """Record a request that is still open after a second."""
         if passage.recorded and not passage.ended:
-            self._record(_start_frame(passage, self._worker), passage.ts_us, passage.request.body)
+            self._record(_start_frame(passage, self._worker), passage.ts_us, passage.body)
 
     def end(
         self, passage: Passage, *, status: int, finish: str, content_type: str, answer: bytes
-    ) -> None:
-        """Record a request's end; before the last byte of its answer goes out."""
-        if passage.recorded:
-            latency_us = int((time.monotonic() - passage.started) * 1e6)
-            frame = _end_frame(passage, self._worker, status, finish, content_type, latency_us)
-            self._record(frame, passage.ts_us, passage.request.body, answer)
+    ) -> bool:
+        """Record a request's end; before the last byte of its answer goes out.
+
+        False: it should be on record, and is not.
+        """
+        if not passage.recorded:
+            return True
+        latency_us = int((time.monotonic() - passage.started) * 1e6)
+        frame = _end_frame(passage, self._worker, status, finish, content_type, latency_us)
+        return self._record(frame, passage.ts_us, passage.body, answer)
 
     def feedback(self, frame: Feedback, body: bytes) -> bool:
         """Record a feedback item; False: the spool has no room for it."""
@@ -96,7 +100,7 @@ def _end_frame(
         program_version=route.program_version,
         metric_hash=route.metric_hash,
         tags=passage.headers.tags,
-        request_len=len(passage.request.body),
+        request_len=len(passage.body),
         content_type=content_type,
     )
 
@@ -114,5 +118,5 @@ def _start_frame(passage: Passage, worker: str) -> RequestStart:
         student=passage.student,
         reason=passage.reason,
         deadline_us=passage.ts_us + round(left_s * 1e6),
-        request_len=len(passage.request.body),
+        request_len=len(passage.body),
     )

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.errors import SnapshotError
 from gateway.in_force import Endpoint, InForce, RouteInForce
-from gateway.upstream.address import parse_base_url
+from gateway.upstream.address import Address, clean_key, parse_base_url
 from gateway.upstream.client import Client
 from gateway.wheel import Wheel
 from router.snapshot import SCHEMA, Override, Snapshot, Target, Upstream
@@ -103,18 +103,17 @@ class Compiler:
 
     def _endpoint(self, name: str, upstream: Upstream, clients: _Clients) -> Endpoint:
         env = upstream.api_key_env or (INTERNAL_KEY_ENV if upstream.internal else None)
-        api_key = self._environ.get(env) if env is not None else None
+        api_key, no_key = (None, None) if env is None else self._key(env)
         identity = (name, upstream.base_url, api_key)
         client = self._clients.get(identity)
         if client is None:
-            address = parse_base_url(upstream.base_url, upstream=name)
-            client = Client(name, address, api_key, self._wheel)
-            if env is not None and not api_key:
+            client = Client(name, _address(name, upstream.base_url), api_key, self._wheel)
+            if no_key is not None:
                 logger.warning(
-                    "upstream %r: the environment variable %s is not set; its requests fail with"
-                    " 502 until the worker is started with it",
+                    "upstream %r: %s; its requests fail with 502 until the worker is started with"
+                    " its key",
                     name,
-                    env,
+                    no_key,
                 )
         clients[identity] = client
         return Endpoint(
@@ -123,8 +122,23 @@ class Compiler:
             spelled=None,
             client=client,
             internal=upstream.internal,
-            missing_key=env if env is not None and not api_key else None,
+            no_key=no_key,
         )
+
+    def _key(self, env: str) -> tuple[str | None, str | None]:
+        """Return the key in an environment variable, or why there is none."""
+        try:
+            key = clean_key(self._environ.get(env, ""))
+        except ValueError as error:
+            return None, f"the environment variable {env} {error}"
+        return (key, None) if key else (None, f"the environment variable {env} is not set")
+
+
+def _address(upstream: str, base_url: str) -> Address:
+    try:
+        return parse_base_url(base_url)
+    except ValueError as error:
+        raise SnapshotError(f"upstream {upstream!r}: base_url {base_url!r}: {error}") from error
 
 
 def _retire(clients: _Clients, kept: _Clients) -> None:
@@ -143,5 +157,5 @@ def _named(upstreams: dict[str, Endpoint], target: Target, *, route: str) -> End
         spelled=msgspec.json.encode(target.model),
         client=endpoint.client,
         internal=endpoint.internal,
-        missing_key=endpoint.missing_key,
+        no_key=endpoint.no_key,
     )

@@ -12,12 +12,14 @@ from collections.abc import Callable
 
 from fastuuid import uuid7
 
-from gateway.admission import admit
+from gateway.admission import admit, let_in
 from gateway.breakers import Breakers
 from gateway.capture import Capture
 from gateway.counters import Counters
-from gateway.errors import ClientLeft, Refusal, UpstreamError, error_body
-from gateway.exchange import Exchange, Request
+from gateway.errors import ClientLeft, Refusal, UpstreamError
+from gateway.events import WholeEvents, is_done
+from gateway.exchange import MAX_BODY_BYTES, Exchange, Headers
+from gateway.foreign_error import is_json, told
 from gateway.forward import Forwarder
 from gateway.in_force import InForce
 from gateway.passage import CLIENT_LEFT, Passage
@@ -58,49 +60,67 @@ class Core:
         self._may_record = may_record
         self._forwarder = Forwarder(breakers, counters)
 
-    async def answer(self, request: Request, exchange: Exchange) -> None:
+    async def answer(self, headers: Headers, exchange: Exchange) -> None:
         """Answer one request, whatever happens."""
         started = time.monotonic()
         trace_id = str(uuid7())
+        passage: Passage | None = None
         self._counters.open += 1
         try:
-            passage = self._admit(request, trace_id, started)
-            passage.exchange = exchange
-            passage.task = asyncio.current_task()
-            passage.still_open = self._still_open
-            self._wheel.add(passage, started + WATCH_AFTER_S)
-            try:
-                await self._pass(passage, exchange)
-            finally:
-                self._wheel.remove(passage)
-        except Refusal as refusal:
-            self._counters.request(
-                "", "gateway", "refused", status=refusal.status, seconds=time.monotonic() - started
+            asked, key = let_in(self._rules(), headers)
+            body = await exchange.read(MAX_BODY_BYTES)
+            started = time.monotonic()
+            passage = admit(
+                # A body may take its time, and a rollback holds from the first moment.
+                self._rules(),
+                body,
+                self._breakers,
+                headers=asked,
+                key=key,
+                trace_id=trace_id,
+                now=time.time(),
+                started=started,
             )
-            await refuse(exchange, refusal, request, trace_id, started=started)
+            if self._may_record is not None and passage.recorded and not self._may_record():
+                raise spool_is_full()
+            await self._pass(passage, exchange)
+        except ClientLeft:
+            pass  # before its request was complete: nobody was asked, and nobody waits
+        except Refusal as refusal:
+            await self._refuse(refusal, headers, exchange, trace_id, started)
         except Exception:
             logger.exception("request %s failed by a fault of the gateway", trace_id)
-            await refuse(exchange, internal_error(), request, trace_id, started=started)
+            if passage is None:
+                self._counters.refused(internal_error().status)
+            await refuse(exchange, internal_error(), headers, trace_id, started=started)
         finally:
             self._counters.open -= 1
 
-    def _admit(self, request: Request, trace_id: str, started: float) -> Passage:
+    async def refuse(self, refusal: Refusal, headers: Headers, exchange: Exchange) -> None:
+        """Refuse, and count, a request that is not to be read."""
+        await self._refuse(refusal, headers, exchange, str(uuid7()), time.monotonic())
+
+    async def _refuse(
+        self,
+        refusal: Refusal,
+        headers: Headers,
+        exchange: Exchange,
+        trace_id: str,
+        started: float,
+    ) -> None:
+        self._counters.refused(refusal.status)
+        await refuse(exchange, refusal, headers, trace_id, started=started)
+
+    def _rules(self) -> InForce:
         in_force = self._in_force()
         if in_force is None:
             raise no_snapshot()
-        passage = admit(
-            in_force,
-            request,
-            self._breakers,
-            trace_id=trace_id,
-            now=time.time(),
-            started=started,
-        )
-        if self._may_record is not None and passage.recorded and not self._may_record():
-            raise spool_is_full()
-        return passage
+        return in_force
 
     async def _pass(self, passage: Passage, exchange: Exchange) -> None:
+        passage.exchange = exchange
+        passage.still_open = self._still_open
+        self._wheel.add(passage, passage.started + WATCH_AFTER_S)
         try:
             call = await self._forwarder.forward(passage)
             if call.streams:
@@ -112,69 +132,81 @@ class Core:
         except UpstreamError as error:
             await self._own_error(passage, error, exchange)
         except asyncio.CancelledError:
-            # The client does not read, or the worker stops and can't wait any longer.
+            # The worker stops and can't wait any longer.
             self._end(passage, CLIENT_LEFT, "client_disconnect", answer=b"".join(passage.captured))
             raise
         except Exception:
             self._end(passage, 500, "internal_error", answer=b"")
             raise
+        finally:
+            self._wheel.remove(passage)
 
     async def _whole(self, passage: Passage, call: Call, exchange: Exchange) -> None:
-        body = passage.captured[0]
+        arrived = body = passage.captured[0]
         elapsed_s = time.monotonic() - passage.started
         headers = answer_headers(passage, call.headers, elapsed_s=elapsed_s)
-        status, content_type = call.status, _content_type(call)
-        if status >= 300 and not content_type.startswith("application/json"):
-            body, status = _told(call, passage), max(status, 502) if status < 400 else status
-            content_type = "application/json"
-            headers = [pair for pair in headers if pair[0] not in _ABOUT_THE_BODY]
-            headers.append((b"content-type", b"application/json"))
+        status = call.status
+        if status >= 300:
+            if not is_json(call.headers.get(b"content-type", b""), body):
+                body = _told(call, passage)
+                headers = [pair for pair in headers if pair[0] not in _ABOUT_THE_BODY]
+                headers.append((b"content-type", b"application/json"))
+                status = max(status, 502) if status < 400 else status
+            if status > _LAST_STATUS:
+                status = 502
         headers.append((b"content-length", b"%d" % len(body)))
         finish = "stop" if status < 300 else "refused"
-        self._end(passage, status, finish, content_type=content_type, answer=body)
+        content_type = _content_type(call)
+        if not self._end(passage, status, finish, content_type=content_type, answer=arrived):
+            refusal = spool_is_full()
+            body = refusal.body(_request_id(passage))
+            status, headers = refusal.status, _error_headers(passage, body)
         await exchange.start(status, headers)
         await exchange.send(body, last=True)
 
     async def _stream(self, passage: Passage, call: Call, exchange: Exchange) -> None:
-        """Pass a stream on as it comes. The end of it waits until the request is recorded."""
+        """Pass a stream on, event by event. Its end waits until the request is recorded."""
         elapsed_s = time.monotonic() - passage.started
         headers = answer_headers(passage, call.headers, elapsed_s=elapsed_s)
         await exchange.start(call.status, headers)
         captured = passage.captured
-        chunk, tail, held, finish = captured[0], b"", b"", "stop"
+        chunk, last, finish = captured[0], b"", "stop"
+        events = WholeEvents()
         try:
             while chunk:
-                tail = (tail + chunk[-_TAIL:])[-_TAIL:]
-                held += chunk
-                if tail.endswith(_DONE):
+                whole = events.take(chunk)
+                if is_done(whole):
                     # A client stops reading here: nothing may be missing when it does, and nobody
                     # waits for an upstream that does not end its body.
+                    last = whole
+                    call.let_go()
                     break
-                if not tail.rstrip().endswith(b"[DONE]"):
-                    await exchange.send(held, last=False)
-                    held = b""
+                if whole:
+                    await exchange.send(whole, last=False)
+                    if passage.client_left:
+                        raise ClientLeft("the client closed its connection, or does not read")
                 chunk = await call.read()
                 captured.append(chunk)
+            else:
+                last = events.rest
         except UpstreamError as error:
-            if not held:
+            if events.rest_is_done:
+                last = events.rest
+            else:
                 finish = error.finish
-                held = _error_event(error, passage, after=tail)
-        self._forwarder.stream_ended(passage, whole=finish == "stop")
+                last = _error_event(error.refusal(), passage)
+        self._forwarder.stream_ended(passage, finish)
         answer = b"".join(captured)
-        self._end(passage, call.status, finish, content_type=_content_type(call), answer=answer)
-        await exchange.send(held, last=True)
+        content_type = _content_type(call)
+        if not self._end(passage, call.status, finish, content_type=content_type, answer=answer):
+            last = _error_event(spool_is_full(), passage)
+        await exchange.send(last, last=True)
 
     async def _own_error(self, passage: Passage, error: UpstreamError, exchange: Exchange) -> None:
         refusal = error.refusal()
         body = refusal.body(_request_id(passage))
         self._end(passage, refusal.status, error.finish, answer=body)
-        elapsed_s = time.monotonic() - passage.started
-        headers = answer_headers(passage, {}, elapsed_s=elapsed_s)
-        headers += (
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-        )
-        await exchange.start(refusal.status, headers)
+        await exchange.start(refusal.status, _error_headers(passage, body))
         await exchange.send(body, last=True)
 
     def _end(
@@ -185,20 +217,23 @@ class Core:
         *,
         answer: bytes,
         content_type: str = "application/json",
-    ) -> None:
+    ) -> bool:
+        """Record and count the end; False: the policy `audit` withholds an unrecorded answer."""
         if passage.ended:
-            return
+            return True
         passage.ended = True
-        self._capture.end(
+        recorded = self._capture.end(
             passage, status=status, finish=finish, content_type=content_type, answer=answer
         )
+        withheld = self._may_record is not None and not recorded and status < 300
         self._counters.request(
             passage.route.name,
             passage.served_by,
             passage.reason,
-            status=status,
+            status=spool_is_full().status if withheld else status,
             seconds=time.monotonic() - passage.started,
         )
+        return not withheld
 
     def _still_open(self, passage: Passage) -> None:
         """Called by the wheel while a request is open: watch the client, record, give up."""
@@ -210,14 +245,15 @@ class Core:
         elif passage.looks == 2:
             self._capture.start(passage)
             self._wheel.add(passage, passage.total_by + GIVE_UP_AFTER_S)
-        elif passage.task is not None:
+        else:
             # The upstream's deadlines are over, so it is the client that does not read.
-            passage.task.cancel()
+            assert passage.exchange is not None
+            passage.exchange.abort()
+            passage.leave()
 
 
-_TAIL = 24
-#: a stream's last event, whole
-_DONE = (b"\ndata: [DONE]\n\n", b"\ndata: [DONE]\r\n\r\n", b"\ndata:[DONE]\n\n")
+#: what HTTP defines; some upstreams go on above it
+_LAST_STATUS = 599
 _ABOUT_THE_BODY = (b"content-type", b"content-encoding")
 
 
@@ -227,8 +263,8 @@ def _request_id(passage: Passage) -> str:
 
 
 def _content_type(call: Call) -> str:
-    """Return the answer's content type; an encoded body, which nobody asked for, is marked."""
-    content_type = call.headers.get(b"content-type", b"").decode("latin-1")
+    """Return the content type for the frame; an encoded body, which nobody asked for, is marked."""
+    content_type = call.headers.get(b"content-type", b"").decode("latin-1").lower()
     encoding = call.headers.get(b"content-encoding")
     if encoding is None:
         return content_type
@@ -236,17 +272,24 @@ def _content_type(call: Call) -> str:
 
 
 def _told(call: Call, passage: Passage) -> bytes:
-    """Return an error body for an upstream's answer that is an error, and no JSON."""
-    return error_body(
-        f"{call.name} answered with status {call.status}",
-        type="upstream_error",
-        code=f"http_{call.status}",
+    return told(
+        passage.captured[0],
+        upstream=call.name,
+        status=call.status,
+        encoded=b"content-encoding" in call.headers,
         request_id=_request_id(passage),
     )
 
 
-def _error_event(error: UpstreamError, passage: Passage, *, after: bytes) -> bytes:
-    """Return the event that ends a broken stream; ``after`` is what was sent last."""
-    whole_events = after.endswith((b"\n\n", b"\r\n\r\n"))
-    body = error.refusal().body(_request_id(passage))
-    return b"%sdata: %s\n\n" % (b"" if whole_events else b"\n\n", body)
+def _error_headers(passage: Passage, body: bytes) -> list[tuple[bytes, bytes]]:
+    elapsed_s = time.monotonic() - passage.started
+    return [
+        *answer_headers(passage, {}, elapsed_s=elapsed_s),
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+    ]
+
+
+def _error_event(refusal: Refusal, passage: Passage) -> bytes:
+    """Return the event that ends a broken stream."""
+    return b"data: %s\n\n" % refusal.body(_request_id(passage))

@@ -35,6 +35,10 @@ class Counters:
         buckets[bisect_left(BOUNDS, seconds)] += 1
         self.seconds[route] += seconds  # type: ignore[assignment]
 
+    def refused(self, status: int) -> None:
+        """Count a request that was not let in: its time says nothing about any route's."""
+        self.requests["", "gateway", "refused", status] += 1
+
     def fallback(self, route: str, student: str, kind: str) -> None:
         """Count a request that the teacher answered instead of the student."""
         self.fallbacks[route, student, kind] += 1

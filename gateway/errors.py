@@ -9,6 +9,7 @@ GatewayError
     ├── ConnectFailed    it was never reached
     ├── UpstreamLost     the connection broke, or what came was no HTTP
     └── UpstreamTimeout  it took too long
+        └── ClientTimeout    for the client's own bound, shorter than the policy's
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class UpstreamError(GatewayError):
     status: ClassVar[int] = 502
     type: ClassVar[str] = "upstream_error"
     code: ClassVar[str]
+    #: repeating the request elsewhere is safe, whatever the program does
+    repeatable: bool = False
 
     def refusal(self) -> Refusal:
         """What the caller gets when nobody else can answer."""
@@ -80,10 +83,11 @@ class UpstreamError(GatewayError):
 
 
 class ConnectFailed(UpstreamError):
-    """The upstream was never reached: repeating the request elsewhere is always safe."""
+    """The upstream was never reached."""
 
     fallback = "connect"
     code = "upstream_unreachable"
+    repeatable = True
 
 
 class UpstreamLost(UpstreamError):
@@ -101,6 +105,18 @@ class UpstreamTimeout(UpstreamError):
     status = 504
     type = "upstream_timeout"
     code = "upstream_timeout"
+
+
+class ClientTimeout(UpstreamTimeout):
+    """The client gave less time than the policy does: this says nothing about the upstream."""
+
+    fallback = "client_deadline"
+    finish = "client_timeout"
+    code = "client_timeout"
+
+    def __init__(self, message: str, *, repeatable: bool = False) -> None:
+        super().__init__(message)
+        self.repeatable = repeatable
 
 
 def error_body(

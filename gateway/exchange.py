@@ -1,31 +1,26 @@
 """The seam between the core and whatever moves the bytes.
 
-A front makes a `Request`, gives the core an `Exchange`, and that is all they know of each other.
+A front gives the core a request's headers and an `Exchange`, and that is all they know of each
+other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+#: names in lower case
 Headers = Sequence[tuple[bytes, bytes]]
 
 #: the largest request body
 MAX_BODY_BYTES = 32 * 1024 * 1024
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """A complete request, as it came."""
-
-    #: names in lower case
-    headers: Headers
-    body: bytes
-
-
 class Exchange(Protocol):
-    """The way back to the client."""
+    """A client's body as it comes, and the way back to the client."""
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body; raise `Refusal` (413) above ``limit`` bytes, or `ClientLeft`."""
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send status and headers; without ``content-length`` the front frames the body."""
@@ -35,3 +30,6 @@ class Exchange(Protocol):
 
     def watch(self, left: Callable[[], None]) -> None:
         """Call ``left`` once if the client closes its connection before the last byte."""
+
+    def abort(self) -> None:
+        """Close the client's connection now, and drop what it has not read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import msgspec
@@ -45,6 +46,13 @@ def check_feedback(body: bytes) -> FeedbackItem:
         ) from None
     if bool(item.inference_id) == bool(item.episode_id):
         raise Refusal(400, "Send exactly one of inference_id and episode_id.", param="inference_id")
+    if item.inference_id and not _is_uuid(item.inference_id):
+        raise Refusal(
+            400,
+            f"inference_id {item.inference_id[:80]!r} is no inference id: send the value of the"
+            " answer's header x-limbeck-inference-id, not the completion's id.",
+            param="inference_id",
+        )
     if item.metric is not None and item.metric_name is not None:
         raise Refusal(400, "Send metric or metric_name, not both.", param="metric")
     metric = item.metric or item.metric_name
@@ -61,3 +69,11 @@ def check_feedback(body: bytes) -> FeedbackItem:
             param="gold",
         )
     return item
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -22,7 +22,7 @@ from gateway.errors import SnapshotError
 from gateway.files import Stamp, stamp_of, write_atomically
 from gateway.in_force import InForce
 from gateway.overrides import OverrideFolder
-from router.snapshot import Acknowledgement, Snapshot
+from router.snapshot import Acknowledgement, Override, Snapshot
 
 POLL_S = 0.1
 
@@ -46,7 +46,7 @@ class Follower:
     ) -> None:
         #: None: there never was a snapshot
         self.in_force: InForce | None = None
-        #: snapshot files that could not be used
+        #: times that the snapshot file or the overrides' folder became unusable
         self.errors = 0
         self._snapshot = snapshot
         self._last_good = last_good
@@ -60,6 +60,12 @@ class Follower:
         self._saved: tuple[int, int, str] | None = None
         #: why the snapshot file can't be used; None: it can
         self._problem: str | None = None
+        #: it was told that there is no first snapshot yet
+        self._awaited = False
+        #: why the overrides can't be listed; None: they can
+        self._unlisted: str | None = None
+        #: the overrides listed last, by route
+        self._overridden: dict[str, Override] = {}
 
     async def run(self) -> None:
         """Poll until cancelled. A disk that is slow to save the copy never delays the next poll."""
@@ -82,12 +88,13 @@ class Follower:
         Overrides are listed first: control removes one only after the snapshot that holds it is
         written, so one that is gone from the list is in the snapshot that is read next.
         """
-        overrides = self._overrides.read()
         before = self.in_force
+        self._read_overrides()
         self._read_snapshot()
-        now_in_force = self.in_force
-        if now_in_force is not None and now_in_force.overrides != overrides:
-            self.in_force = replace(now_in_force, overrides=overrides)
+        in_force, overrides = self.in_force, self._overridden
+        leased = self._problem is None and self._unlisted is None
+        if in_force is not None and (in_force.overrides, in_force.leased) != (overrides, leased):
+            self.in_force = replace(in_force, overrides=overrides, leased=leased)
         self._acknowledge()
         return self.in_force is not None and (
             before is None or before.snapshot is not self.in_force.snapshot
@@ -101,7 +108,7 @@ class Follower:
             return
         try:
             snapshot = parse_snapshot(self._last_good.read_bytes())
-            self.in_force = self._compiler.compile(snapshot, self._overrides.read())
+            self.in_force = self._compiler.compile(snapshot, self._overridden)
         except FileNotFoundError:
             return
         except (SnapshotError, OSError) as error:
@@ -118,7 +125,7 @@ class Follower:
 
     def save_last_good(self) -> None:
         """Copy the snapshot in force, once for each version, for a start with a broken file."""
-        if self.in_force is None or not self.in_force.leased:
+        if self.in_force is None:
             return
         snapshot = self.in_force.snapshot
         if self._saved == _identity(snapshot):
@@ -130,6 +137,21 @@ class Follower:
             return
         self._saved = _identity(snapshot)
 
+    def _read_overrides(self) -> None:
+        try:
+            self._overridden = self._overrides.read()
+            self._unlisted = None
+        except OSError as error:
+            # Those that are known stay in force; one that is new would not be obeyed.
+            if str(error) != self._unlisted:
+                self.errors += 1
+                logger.error(
+                    "the overrides can't be listed: %s; every request goes to its teacher until"
+                    " they can",
+                    error,
+                )
+            self._unlisted = str(error)
+
     def _read_snapshot(self) -> None:
         try:
             stamp = stamp_of(self._snapshot)
@@ -137,17 +159,22 @@ class Follower:
                 return
             self._stamp = stamp
             snapshot = parse_snapshot(self._snapshot.read_bytes())
-            self._take(snapshot)
-            self._problem = None
+            if self._take(snapshot):
+                self._problem = None
         except SnapshotError as error:
             self._broken(str(error))
         except OSError as error:
             # The next poll tries again: the file may be the same, and readable by then.
             self._stamp = None
-            missing = isinstance(error, FileNotFoundError)
-            self._broken("the file is not there" if missing else str(error))
+            if not isinstance(error, FileNotFoundError):
+                self._broken(str(error))
+            elif self.in_force is not None:
+                self._broken("the file is not there")
+            else:
+                self._await_first()
 
-    def _take(self, snapshot: Snapshot) -> None:
+    def _take(self, snapshot: Snapshot) -> bool:
+        """Put a snapshot in force; False if it is too old for that."""
         current = self.in_force
         if current is not None and _order(snapshot) < _order(current.snapshot):
             self.errors += 1
@@ -157,18 +184,25 @@ class Follower:
                 *_order(snapshot),
                 *_order(current.snapshot),
             )
-            return
-        overrides = current.overrides if current is not None else {}
-        self.in_force = self._compiler.compile(snapshot, overrides)
+            return False
+        self.in_force = self._compiler.compile(snapshot, self._overridden)
         self._breakers.keep(
             [
                 (name, student.student)
                 for name, route in snapshot.routes.items()
                 for student in route.students
+                if student.weight > 0
             ]
         )
         if current is None or _order(snapshot) != _order(current.snapshot):
             logger.info("snapshot epoch %d, version %d is in force", *_order(snapshot))
+        return True
+
+    def _await_first(self) -> None:
+        """Control writes the first snapshot once it has started: until then nothing is wrong."""
+        if not self._awaited:
+            self._awaited = True
+            logger.info("%s is not there yet: waiting for control to write it", self._snapshot)
 
     def _broken(self, problem: str) -> None:
         if problem == self._problem:
@@ -178,7 +212,6 @@ class Follower:
         if self.in_force is None:
             logger.error("%s can't be used: %s", self._snapshot, problem)
             return
-        self.in_force = replace(self.in_force, leased=False)
         logger.error(
             "%s can't be used: %s; every request goes to its teacher until it is repaired",
             self._snapshot,

@@ -8,7 +8,14 @@ import time
 from gateway.body import splice_model
 from gateway.breakers import Breakers
 from gateway.counters import Counters
-from gateway.errors import ClientLeft, ConnectFailed, UpstreamError, UpstreamLost
+from gateway.errors import (
+    ClientLeft,
+    ClientTimeout,
+    ConnectFailed,
+    UpstreamError,
+    UpstreamLost,
+    UpstreamTimeout,
+)
 from gateway.in_force import Endpoint
 from gateway.passage import Passage
 from gateway.upstream.call import IDLE_S, Call
@@ -18,12 +25,14 @@ STUDENT_IDLE_S = 60.0
 _STALE_PROMPT = 412
 #: the request's own fault: says nothing about the student's health
 _BAD_INPUTS = 400
+#: one of our own processes gave up at the deadline that it was told
+_DEADLINE_PASSED = 504
 
 logger = logging.getLogger(__name__)
 
 
 class KeyMissing(ConnectFailed):
-    """The upstream's key is not in the environment."""
+    """The upstream's key is not in the environment, or can't be sent."""
 
     code = "missing_api_key"
 
@@ -68,28 +77,30 @@ class Forwarder:
             raise failure
         return await self._ask(passage, passage.endpoint, answer_by=None)
 
-    def stream_ended(self, passage: Passage, *, whole: bool) -> None:
+    def stream_ended(self, passage: Passage, finish: str) -> None:
         """A stream is over: what broke off is too late for the teacher, not for the breaker."""
-        if passage.student is None:
+        if passage.student is None or finish == ClientTimeout.finish:
             return
-        if whole:
+        if finish == "stop":
             self._breakers.succeeded(passage.route.name, passage.student)
         else:
             self._count_failure(passage, passage.student)
 
     async def _ask(self, passage: Passage, endpoint: Endpoint, *, answer_by: float | None) -> Call:
-        if endpoint.missing_key is not None:
+        if endpoint.no_key is not None:
             raise KeyMissing(
-                f"upstream {endpoint.upstream!r} needs a key: the environment variable"
-                f" {endpoint.missing_key} is not set in the gateway"
+                f"upstream {endpoint.upstream!r} needs a key: in the gateway {endpoint.no_key}"
             )
         if passage.client_left:
             raise ClientLeft("the client closed its connection")
-        body = passage.request.body
+        body = passage.body
         if endpoint.spelled is not None:
             body = splice_model(body, endpoint.spelled, messages=passage.head.messages)
         asked = time.monotonic()
         by = passage.total_by if answer_by is None or passage.head.stream else answer_by
+        answer_late = late = UpstreamTimeout
+        if passage.headers.timeout_s is not None:
+            answer_late, late = _whose_bounds(passage)
         headers = passage.headers.passed_on
         if endpoint.internal:
             headers += b"x-limbeck-inference-id: %s\r\nx-limbeck-deadline-ms: %d\r\n" % (
@@ -103,6 +114,8 @@ class Forwarder:
             answer_by=answer_by,
             idle_s=IDLE_S if answer_by is None else STUDENT_IDLE_S,
             fresh=not passage.route.route.replayable,
+            answer_late=answer_late,
+            late=late,
         )
         try:
             await call.head()
@@ -113,8 +126,9 @@ class Forwarder:
                 passage.captured = [await call.whole()]
         finally:
             passage.waited_s += time.monotonic() - asked
-        if not passage.captured[0] and call.status < 300:
-            raise UpstreamLost(f"{call.name} sent an empty answer")
+        if call.status >= 300 or not passage.captured[0]:
+            told = late if answer_by is None else answer_late
+            _check_unusual(call, internal=endpoint.internal, late=told)
         return call
 
     def _failed(
@@ -124,9 +138,11 @@ class Forwarder:
         if answer is None:
             assert failure is not None
             kind = failure.fallback
+            its_fault = not isinstance(failure, ClientTimeout)
         else:
             kind = "stale" if answer.status == _STALE_PROMPT else "status"
-        if answer is None or answer.status != _BAD_INPUTS:
+            its_fault = answer.status != _BAD_INPUTS
+        if its_fault:
             self._count_failure(passage, student)
         if _may_repeat(passage.route.route.replayable, answer, failure):
             self._counters.fallback(passage.route.name, student, kind)
@@ -144,9 +160,28 @@ class Forwarder:
 
 
 def _student_by(passage: Passage) -> float:
-    """Until when the student may answer; always leaves the teacher half of the client's time."""
+    """Until when the student may answer; always leaves the teacher half of the whole time."""
     half_s = (passage.total_by - passage.started) / 2
     return passage.started + min(passage.route.route.student_deadline_s, half_s)
+
+
+def _whose_bounds(passage: Passage) -> tuple[type[UpstreamTimeout], type[UpstreamTimeout]]:
+    """Return the errors for the student's deadline and for the whole: the client's, or ours."""
+    timeout_s, rules = passage.headers.timeout_s, passage.route.route
+    if timeout_s is None or timeout_s >= rules.deadline_s:
+        return UpstreamTimeout, UpstreamTimeout
+    hurried = timeout_s / 2 < rules.student_deadline_s
+    return ClientTimeout if hurried else UpstreamTimeout, ClientTimeout
+
+
+def _check_unusual(call: Call, *, internal: bool, late: type[UpstreamTimeout]) -> None:
+    """Raise for what is no answer, though it came as one; ``late``: the deadline it was told."""
+    if call.status < 300:
+        raise UpstreamLost(f"{call.name} sent an empty answer")
+    if internal and late is ClientTimeout and call.status == _DEADLINE_PASSED:
+        # It gave up at the client's bound, before ours was noticed.
+        message = f"{call.name} did not answer in time"
+        raise ClientTimeout(message, repeatable=_ran_no_tools(call))
 
 
 def _may_repeat(replayable: bool, answer: Call | None, failure: UpstreamError | None) -> bool:
@@ -155,6 +190,12 @@ def _may_repeat(replayable: bool, answer: Call | None, failure: UpstreamError | 
     A program that is not replayable may have run tools: it is asked again only if the request
     certainly never reached it, or if it says itself that no tool ran.
     """
-    if replayable or isinstance(failure, ConnectFailed):
+    if replayable:
         return True
-    return answer is not None and answer.headers.get(b"x-limbeck-tools-ran") == b"0"
+    if answer is not None:
+        return _ran_no_tools(answer)
+    return failure is not None and failure.repeatable
+
+
+def _ran_no_tools(answer: Call) -> bool:
+    return answer.headers.get(b"x-limbeck-tools-ran") == b"0"

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
-from fastuuid import uuid7
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.client_connection import CONNECTION
 from gateway.core import Core
 from gateway.errors import ClientLeft, Refusal
-from gateway.exchange import MAX_BODY_BYTES, Headers, Request
-from gateway.refuse import refuse
+from gateway.exchange import Headers
+from gateway.refuse import body_too_large
 
 _PATH = "/v1/chat/completions"
 
@@ -27,44 +26,31 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != _PATH:
             await self._app(scope, receive, send)
-        elif scope["method"] == "POST":
-            await self._chat_completion(scope, receive, send)
-        else:
-            await _wrong_method(scope, receive, send)
-
-    async def _chat_completion(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = scope["headers"]
-        exchange = AsgiExchange(receive, send)
-        try:
-            body = await read_body(receive, MAX_BODY_BYTES)
-        except ClientLeft:
             return
-        except Refusal as refusal:
-            request = Request(headers=headers, body=b"")
-            await refuse(exchange, refusal, request, str(uuid7()), started=time.monotonic())
+        exchange = AsgiExchange(scope, receive, send)
+        if scope["method"] != "POST":
+            wrong = Refusal(405, f"{_PATH} answers POST only.", code="method_not_allowed")
+            await self._core.refuse(wrong, scope["headers"], exchange)
             return
         try:
-            await self._core.answer(Request(headers=headers, body=body), exchange)
+            await self._core.answer(scope["headers"], exchange)
         finally:
             exchange.close()
 
 
-async def _wrong_method(scope: Scope, receive: Receive, send: Send) -> None:
-    refusal = Refusal(405, f"{_PATH} answers POST only.", code="method_not_allowed")
-    request = Request(headers=scope["headers"], body=b"")
-    exchange = AsgiExchange(receive, send)
-    await refuse(exchange, refusal, request, str(uuid7()), started=time.monotonic())
-
-
 class AsgiExchange:
-    """An `Exchange` over ASGI's receive and send."""
+    """An `Exchange` over ASGI's receive and send, on a `ClientConnection`."""
 
-    __slots__ = ("_receive", "_send", "_watcher")
+    __slots__ = ("_receive", "_scope", "_send", "_watcher")
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
         self._receive = receive
         self._send = send
         self._watcher: asyncio.Task[None] | None = None
+
+    async def read(self, limit: int) -> bytes:
+        return await read_body(self._receive, limit)
 
     async def start(self, status: int, headers: Headers) -> None:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
@@ -79,6 +65,10 @@ class AsgiExchange:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         left()
+
+    def abort(self) -> None:
+        connection: asyncio.Transport = self._scope["state"][CONNECTION]
+        connection.abort()
 
     def close(self) -> None:
         """The request is over: nobody watches any more."""
@@ -97,9 +87,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         part: bytes = message.get("body", b"")
         size += len(part)
         if size > limit:
-            raise Refusal(
-                413, f"The request body is above {limit} bytes.", code="request_too_large"
-            )
+            raise body_too_large(limit)
         if not message.get("more_body", False):
             return b"".join((*parts, part)) if parts else part
         parts.append(part)

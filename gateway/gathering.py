@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol, with all that it writes in one turn of the loop as one write.
+"""A transport that sends all that is written in one turn of the loop as one write.
 
 uvicorn writes head, body and the end of a body one by one, and uvloop sends each at once: a system
 call and a packet each. Only public methods of `asyncio` are used.
@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 #: above this a body is written as it is: joining would copy it for nothing
 _JOIN_BELOW = 64 * 1024
+#: what a client has not read so long after the connection was closed is dropped, seconds
+CLOSE_S = 60.0
 
 
 class GatheringTransport(asyncio.Transport):
@@ -45,9 +45,20 @@ class GatheringTransport(asyncio.Transport):
         else:
             self._transport.write(b"".join(pending))
 
+    def write_eof(self) -> None:
+        self._flush()
+        self._transport.write_eof()
+
     def close(self) -> None:
         self._flush()
         self._transport.close()
+        # The loop writes at the end of its turn: what is left then waits for the client.
+        self._loop.call_soon(self._bound_close)
+
+    def _bound_close(self) -> None:
+        """See to it that a client that does not read can't keep a closed connection for ever."""
+        if self._transport.get_write_buffer_size():
+            self._loop.call_later(CLOSE_S, self._transport.abort)
 
     def abort(self) -> None:
         self._pending.clear()
@@ -73,10 +84,3 @@ class GatheringTransport(asyncio.Transport):
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         return self._transport.get_protocol()
-
-
-class GatheringProtocol(HttpToolsProtocol):
-    """What `uvicorn.Config(http=...)` gets."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(GatheringTransport(transport, self.loop))

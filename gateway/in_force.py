@@ -24,8 +24,8 @@ class Endpoint:
     client: Client
     #: one of our own processes: gets ``x-limbeck-*`` headers
     internal: bool
-    #: the environment variable that should hold the upstream's key, if it is not set
-    missing_key: str | None
+    #: why there is no key to ask the upstream with, if it needs one
+    no_key: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ from gateway.files import Stamp, stamp_of
 from router.snapshot import Override
 
 _SUFFIX = ".json"
+_UNREADABLE = "%s can't be read (%s); its route goes to the teacher"
 
 logger = logging.getLogger(__name__)
 _decode = msgspec.json.Decoder(Override).decode
@@ -22,17 +23,18 @@ class OverrideFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._files: dict[str, tuple[Stamp, Override]] = {}
+        #: without a stamp: it could not be read, and is tried again
+        self._files: dict[str, tuple[Stamp | None, Override]] = {}
 
     def read(self) -> dict[str, Override]:
-        """Return the overrides that are there now, by route."""
+        """Return the overrides that are there now, by route; raise `OSError` if nobody can tell."""
         try:
             names = os.listdir(self._folder)
         except FileNotFoundError:
             names = []
         if not names and not self._files:
             return {}
-        files: dict[str, tuple[Stamp, Override]] = {}
+        files: dict[str, tuple[Stamp | None, Override]] = {}
         for name in names:
             if not name.endswith(_SUFFIX) or name.startswith("."):
                 continue
@@ -42,7 +44,7 @@ class OverrideFolder:
                 if known is not None and known[0] == stamp:
                     files[name] = known
                 else:
-                    files[name] = (stamp, self._parse(name))
+                    files[name] = self._parse(name, stamp)
             except FileNotFoundError:
                 continue  # removed since it was listed
         self._files = files
@@ -52,20 +54,29 @@ class OverrideFolder:
         """The overrides found by the last `read`."""
         return tuple(sorted(override.id for _, override in self._files.values() if override.id))
 
-    def _parse(self, name: str) -> Override:
+    def _parse(self, name: str, stamp: Stamp) -> tuple[Stamp | None, Override]:
         path = self._folder / name
         try:
-            return _decode(path.read_bytes())
+            return stamp, _decode(path.read_bytes())
         except FileNotFoundError:
             raise
-        except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
-            # Somebody wanted this route stopped: a file that can't be read stops it too.
-            logger.error("%s can't be read (%s); its route goes to the teacher", path, error)
-            return Override(
-                id="",
-                action="rollback",
-                route=name.removesuffix(_SUFFIX),
-                actor="",
-                reason="unreadable override",
-                time=0.0,
-            )
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            logger.error(_UNREADABLE, path, error)
+            return stamp, _stopped(name)
+        except OSError as error:
+            known = self._files.get(name)
+            if known is None or known[0] is not None:
+                logger.error(_UNREADABLE, path, error)
+            return None, _stopped(name)
+
+
+def _stopped(name: str) -> Override:
+    """Somebody wanted this route stopped: a file that can't be read stops it too."""
+    return Override(
+        id="",
+        action="rollback",
+        route=name.removesuffix(_SUFFIX),
+        actor="",
+        reason="unreadable override",
+        time=0.0,
+    )

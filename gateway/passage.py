@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.body import Head
 from gateway.errors import ClientLeft
-from gateway.exchange import Exchange, Request
+from gateway.exchange import Exchange
 from gateway.in_force import Endpoint, InForce, RouteInForce
 from gateway.request_headers import RequestHeaders
 from gateway.upstream.call import Call
@@ -31,7 +30,7 @@ class Passage(Timer):
     started: float
     #: the request is given up then, seconds of `time.monotonic`
     total_by: float
-    request: Request
+    body: bytes
     headers: RequestHeaders
     head: Head
     key: AppKey
@@ -60,8 +59,6 @@ class Passage(Timer):
     #: what the wheel calls while the request is open
     still_open: Callable[[Passage], None] | None = None
     exchange: Exchange | None = None
-    #: who runs the passage
-    task: asyncio.Task[None] | None = None
     #: how often the wheel has called
     looks: int = 0
     client_left: bool = False

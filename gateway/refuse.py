@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
+
+from fastuuid import uuid7
 
 from gateway.errors import Refusal
-from gateway.exchange import Exchange, Headers, Request
+from gateway.exchange import Exchange, Headers
 
 _RETRY_AFTER_S = 1
 
@@ -26,6 +29,10 @@ def spool_is_full() -> Refusal:
         type="overloaded",
         code="spool_full",
     )
+
+
+def body_too_large(limit: int) -> Refusal:
+    return Refusal(413, f"The request body is above {limit} bytes.", code="request_too_large")
 
 
 def internal_error() -> Refusal:
@@ -68,14 +75,26 @@ def request_id_of(headers: Headers, fallback: str) -> str:
 
 
 async def refuse(
-    exchange: Exchange, refusal: Refusal, request: Request, trace_id: str, *, started: float
+    exchange: Exchange, refusal: Refusal, headers: Headers, trace_id: str, *, started: float
 ) -> None:
     """Send a refusal."""
-    request_id = request_id_of(request.headers, trace_id)
+    request_id = request_id_of(headers, trace_id)
     body = refusal.body(request_id)
-    headers = refusal_headers(
+    answer = refusal_headers(
         refusal, body, request_id=request_id, elapsed_s=time.monotonic() - started
     )
-    headers.append((b"x-limbeck-inference-id", trace_id.encode()))
-    await exchange.start(refusal.status, headers)
+    answer.append((b"x-limbeck-inference-id", trace_id.encode()))
+    await exchange.start(refusal.status, answer)
     await exchange.send(body, last=True)
+
+
+def refusal_as_http(refusal: Refusal) -> bytes:
+    """Return a refusal as the last answer of a connection whose request could not be read."""
+    request_id = str(uuid7())
+    body = refusal.body(request_id)
+    headers = refusal_headers(refusal, body, request_id=request_id, elapsed_s=0.0)
+    headers.append((b"connection", b"close"))
+    status = HTTPStatus(refusal.status)
+    first = b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode())
+    lines = b"".join(b"%s: %s\r\n" % pair for pair in headers)
+    return first + lines + b"\r\n" + body

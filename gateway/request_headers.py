@@ -7,6 +7,7 @@ opted out when it did not.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 
 import msgspec
@@ -14,7 +15,9 @@ import msgspec
 from gateway.errors import Refusal
 from gateway.exchange import Headers
 
-_CONVERSATION = (b"x-limbeck-session-id", b"x-limbeck-episode-id", b"x-session-id")
+_CONVERSATION = (b"x-limbeck-session-id", b"x-limbeck-episode-id")
+#: others send it too, for ends of their own
+_FOREIGN_CONVERSATION = b"x-session-id"
 _OURS = frozenset(
     {
         b"x-limbeck-session-id",
@@ -36,8 +39,9 @@ _READ = (
     | {
         b"authorization",
         b"x-api-key",
+        b"content-length",
         b"x-request-id",
-        b"x-session-id",
+        _FOREIGN_CONVERSATION,
         b"x-stainless-retry-count",
     }
 )
@@ -64,6 +68,8 @@ class RequestHeaders(msgspec.Struct, frozen=True, kw_only=True):
     tags: str | None = None
     #: the client's SDK repeats a request
     retry: bool = False
+    #: of the body; 0 if its head does not say it
+    content_length: int = 0
     #: complete header lines for the upstream
     passed_on: bytes = b""
 
@@ -88,13 +94,14 @@ def read_headers(headers: Headers) -> RequestHeaders:
         api_key=_api_key(found),
         request_id=request_id,
         retry=found.get(b"x-stainless-retry-count", b"0") != b"0",
+        content_length=int(found.get(b"content-length", b"0")),
         passed_on=passed_on,
     )
-    if not ours and b"x-session-id" not in found:
+    if not ours and _FOREIGN_CONVERSATION not in found:
         return common
     return msgspec.structs.replace(
         common,
-        conversation=_first_text(found, _CONVERSATION),
+        conversation=_first_text(found, _CONVERSATION) or _foreign_conversation(found),
         pin=_pin(found),
         no_log=_flag(found, b"x-limbeck-no-log"),
         no_shadow=_flag(found, b"x-limbeck-no-shadow"),
@@ -151,6 +158,14 @@ def _first_text(found: dict[bytes, bytes], names: tuple[bytes, ...]) -> str | No
             raise _wrong(name, value, f"use 1 to {_MAX_TEXT} characters")
         return text
     return None
+
+
+def _foreign_conversation(found: dict[bytes, bytes]) -> str | None:
+    """Return an id that is not ours to refuse: an empty one is none, a long one is hashed."""
+    value = found.get(_FOREIGN_CONVERSATION, b"").strip()
+    if len(value) > _MAX_TEXT:
+        return hashlib.blake2b(value, digest_size=16).hexdigest()
+    return value.decode("utf-8", "replace") or None
 
 
 def _wrong(name: bytes, value: bytes, repair: str) -> Refusal:

@@ -22,6 +22,8 @@ class _Message(msgspec.Struct, frozen=True):
 
 _decode_metadata = msgspec.json.Decoder(_Metadata).decode
 _decode_messages = msgspec.json.Decoder(list[_Message]).decode
+#: what a decoder raises for another form, broken UTF-8, or too deep a nesting
+_UNREADABLE = (ValueError, RecursionError)
 
 
 def conversation_of(header: str | None, head: Head) -> str | None:
@@ -30,7 +32,7 @@ def conversation_of(header: str | None, head: Head) -> str | None:
         return header
     try:
         metadata = _decode_metadata(head.metadata)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return None  # metadata of another form is the upstream's business
     found = metadata.session_id or metadata.conversation_id or metadata.episode_id
     return None if found is None or found == "" else str(found)
@@ -55,7 +57,7 @@ def _opening(head: Head) -> str | None:
     """Hash what stays the same over the turns of a chat: system and first user message."""
     try:
         messages = _decode_messages(head.messages)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return None
     digest = hashlib.blake2b(digest_size=16)
     for message in messages:

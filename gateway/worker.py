@@ -24,14 +24,15 @@ from gateway.allocator import keep_big_buffers
 from gateway.api import Status, build_api
 from gateway.breakers import Breakers
 from gateway.capture import Capture
+from gateway.client_connection import ClientConnection
 from gateway.compile import Compiler
 from gateway.core import Core
 from gateway.counters import Counters
+from gateway.descriptors import allow_many_descriptors
 from gateway.errors import WorkerStartError
 from gateway.exposition import Exposition
 from gateway.follow import Follower
 from gateway.front import Front
-from gateway.gathering import GatheringProtocol
 from gateway.in_force import InForce
 from gateway.overrides import OverrideFolder
 from gateway.wheel import Wheel
@@ -40,7 +41,8 @@ from traces.spool import Recorder, SpoolWriter
 
 #: requests that are still open after this are given up at a stop, seconds
 DRAIN_S = 30.0
-#: above the idle time of common clients and balancers, so that they close first, seconds
+#: above the idle time of common clients and balancers, so that they close first, seconds; a request
+#: has as long to arrive
 KEEP_ALIVE_S = 75
 
 logger = logging.getLogger(__name__)
@@ -74,6 +76,7 @@ def serve(settings: WorkerSettings) -> None:
     """
     listener = _listen(settings.host, settings.port)
     keep_big_buffers()
+    allow_many_descriptors()
     try:
         worker = Worker(settings)
         uvloop.run(worker.run(listener))
@@ -134,7 +137,7 @@ class Worker:
         """Serve on a socket until a signal comes."""
         config = uvicorn.Config(
             self._front,
-            http=GatheringProtocol,
+            http=ClientConnection,
             ws="none",
             lifespan="on",
             log_config=None,

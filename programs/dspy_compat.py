@@ -29,6 +29,7 @@ from programs.recording import Recording
 from programs.settings import LmSettings
 from programs.shape import Input, defines, inputs_of_module, outputs_signature
 from programs.student_files import ServedPredictor, StudentFiles
+from programs.uncancelled import uncancelled
 from programs.user_code import load_object
 
 #: our declared provider; everything after the slash is sent as the model name, unchanged
@@ -38,8 +39,17 @@ _STUDENT_STATUS: dict[int, type[errors.HostError]] = {
     404: errors.UnknownModel,
     412: errors.StaleStudent,
     429: errors.Busy,
+    500: errors.ProgramFailed,
     502: errors.UnusableAnswer,
 }
+#: the program and its student are not at fault
+_UNAVAILABLE = (
+    dspy.LMTransportError,
+    dspy.LMTimeoutError,
+    dspy.LMServerError,
+    dspy.LMAuthError,
+    dspy.LMBillingError,
+)
 
 
 def prepare(*, workers: int) -> None:
@@ -56,7 +66,7 @@ def prepare(*, workers: int) -> None:
 
 def teacher_lm(settings: LmSettings) -> dspy.LM:
     """Return the LM of a program's predictors."""
-    key = os.environ.get(settings.api_key_env) if settings.api_key_env else "none"
+    key = os.environ.get(settings.api_key_env, "").strip() if settings.api_key_env else "none"
     if not key:
         raise errors.LoadError(
             f"the key of the program's model {settings.model} is missing: set the environment "
@@ -94,7 +104,6 @@ class Program:
         self._module = module
         self._lm = lm
         self._adapter = adapter
-        self._is_async = defines(module, "aforward")
         self._names = _predictor_names(module)
         inputs = inputs_of_module(module)
         self._converters = {name: converter(name, one.annotation) for name, one in inputs.items()}
@@ -122,7 +131,8 @@ class Program:
         """Return the outputs as JSON values, or raise a `HostError`.
 
         A student's failure fails the run even where the program's own code would go on: the
-        gateway then asks the teacher.
+        gateway then asks the teacher. Cancelled, it returns when the program has really ended: at
+        once where it is asynchronous, with its thread where it is not.
         """
         callback = _Callback(recording, self._names)
         with dspy.context(
@@ -132,14 +142,18 @@ class Program:
             usage_tracker=_Usage(recording),
             trace=[],
         ):
-            call = self._module.acall if self._is_async else dspy.asyncify(self._module)
             try:
-                prediction = await call(**inputs)
+                prediction = await self._called(inputs)
             except Exception as error:
                 raise _failure(recording.student_error or error, recording) from error
         if recording.student_error is not None:
             raise _failure(recording.student_error, recording) from recording.student_error
         return _prediction_values(prediction)
+
+    async def _called(self, inputs: Mapping[str, Any]) -> Any:
+        if defines(self._module, "aforward"):
+            return await self._module.acall(**inputs)
+        return await uncancelled(dspy.asyncify(self._module)(**inputs))
 
 
 def load_teacher(factory: str, lm: dspy.LM, folder: Path) -> Program:
@@ -338,16 +352,17 @@ def _failure(error: BaseException, recording: Recording) -> errors.HostError:
     if isinstance(error, dspy.ContextWindowExceededError):
         return errors.BadInputs(f"the inputs are too long for the program's model: {text}")
     if isinstance(error, dspy.LMError) and error is recording.student_error:
-        status: int | None = getattr(error, "status", None)
-        return _STUDENT_STATUS.get(status or 0, errors.ProgramFailed)(f"student server: {text}")
+        text = f"student server: {text}"
+        if told := _STUDENT_STATUS.get(getattr(error, "status", None) or 0):
+            return told(text)
+    if isinstance(error, _UNAVAILABLE):
+        return errors.ModelUnavailable(f"the program's model can't be used now: {text}")
     return errors.ProgramFailed(f"the program failed: {text}")
 
 
 def _prediction_values(prediction: Any) -> dict[str, Any]:
-    if isinstance(prediction, dspy.Example):  # a Prediction is one
+    if isinstance(prediction, dspy.Example | Mapping):  # a Prediction is an Example
         return dict(json_safe(dict(prediction.items())))
-    if isinstance(prediction, Mapping):
-        return dict(json_safe(prediction))
     raise errors.ProgramFailed(
         f"the program returned {type(prediction).__name__}: return a dspy.Prediction"
     )
@@ -367,33 +382,19 @@ def _input_field(one: Input) -> InputField:
     return InputField(type=type_name(one.annotation), required=required, history=history)
 
 
-def _is_of_user(cls: type) -> bool:
-    return cls.__module__.split(".")[0] != "dspy"
-
-
 def _version_body(
     module: dspy.Module, lm: dspy.LM, factory: str, adapter: dspy.Adapter
 ) -> dict[str, Any]:
-    predictors = {}
-    for name, one in module.named_predictors():
-        predictors[name] = {
-            **versions.signature_body(one.signature),
-            "demos": json_safe([dict(demo) for demo in one.demos]),
-            "config": json_safe(one.config),
-            "lm": versions.lm_body(one.lm.model, one.lm.kwargs) if one.lm else None,
-        }
-    tools = [
-        {"name": tool.name, "desc": tool.desc, "args": json_safe(tool.args)}
-        for _, tool in module.named_sub_modules(dspy.Tool)
-    ]
     parts = [cls for _, part in module.named_sub_modules() for cls in type(part).__mro__]
-    own = {cls for cls in parts if issubclass(cls, dspy.Module) and _is_of_user(cls)}
+    code = versions.code_body({cls for cls in parts if issubclass(cls, dspy.Module)}, but="dspy")
     return {
         "factory": factory,
         "dspy": dspy.__version__,
         "lm": versions.lm_body(lm.model, lm.kwargs),
         "adapter": versions.options_body(adapter),
-        "predictors": predictors,
-        "tools": tools,
-        "code": versions.code_body(own),
+        "predictors": {
+            name: versions.predictor_body(one) for name, one in module.named_predictors()
+        },
+        "tools": [versions.tool_body(tool) for _, tool in module.named_sub_modules(dspy.Tool)],
+        "code": code,
     }

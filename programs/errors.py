@@ -12,6 +12,7 @@ ProgramError
     ├── Busy             429
     ├── ProgramFailed    500
     ├── UnusableAnswer   502
+    ├── ModelUnavailable 503
     └── DeadlinePassed   504
 """
 
@@ -79,7 +80,7 @@ class Busy(HostError):
 
 
 class ProgramFailed(HostError):
-    """The program raised, or its model could not be reached."""
+    """The program raised, or a student's files are damaged."""
 
 
 class UnusableAnswer(HostError):
@@ -87,6 +88,13 @@ class UnusableAnswer(HostError):
 
     status = 502
     kind = "unusable"
+
+
+class ModelUnavailable(HostError):
+    """A model of the program is not there, is out of order, or refuses our key."""
+
+    status = 503
+    kind = "unavailable"
 
 
 class DeadlinePassed(HostError):

@@ -35,6 +35,7 @@ from programs.runs import call_frame
 from programs.served import Served, ServedPrograms
 from programs.settings import HostSettings
 from programs.slots import Slots
+from programs.uncancelled import seen
 from traces.record import pack
 from traces.spool import Recorder
 
@@ -53,6 +54,8 @@ class HostApp:
         self._recorder = recorder
         self._key = key
         self._warned = False
+        #: cancelled runs that have not ended
+        self._abandoned: set[asyncio.Task[dict[str, Any]]] = set()
         self._slots = Slots(settings.concurrency, waiting=4 * settings.concurrency)
 
     def asgi(self) -> FastAPI:
@@ -114,8 +117,7 @@ class HostApp:
         inputs = self._inputs(body, served.program)
         recording = Recording()
         try:
-            async with asyncio.timeout_at(deadline), self._slots.take():
-                outputs = await served.program.run(inputs, recording)
+            outputs = await self._run(served.program, inputs, recording, deadline)
             message = message_of(outputs, as_json=wants_json(body))
             self._warn_of_threads(served.program, recording)
         except TimeoutError:
@@ -128,6 +130,35 @@ class HostApp:
         finally:
             self._record(request.headers.get("x-limbeck-inference-id"), served, recording)
         return _answer(body, message, recording)
+
+    async def _run(
+        self,
+        program: Program,
+        inputs: Mapping[str, Any],
+        recording: Recording,
+        deadline: float | None,
+    ) -> dict[str, Any]:
+        """Raises `TimeoutError` at the deadline.
+
+        A run that can't be stopped keeps its slot until it ends, so that threads which nobody
+        waits for any more don't pile up: who comes then waits, or is refused.
+        """
+
+        async def in_slot() -> dict[str, Any]:
+            async with self._slots.take():
+                return await program.run(inputs, recording)
+
+        task = asyncio.create_task(in_slot())
+        try:
+            async with asyncio.timeout_at(deadline):
+                await asyncio.wait({task})
+        except (TimeoutError, asyncio.CancelledError):
+            task.cancel()
+            self._abandoned.add(task)  # the event loop alone would not keep it
+            task.add_done_callback(seen)
+            task.add_done_callback(self._abandoned.discard)
+            raise
+        return task.result()
 
     def _inputs(self, body: Mapping[str, Any], program: Program) -> dict[str, Any]:
         described = program.description

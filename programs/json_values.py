@@ -9,6 +9,10 @@ from typing import Any
 import msgspec
 import pydantic
 
+#: what a decoder raises for a text that is no JSON, or nested too deeply
+_NO_JSON = (msgspec.DecodeError, RecursionError)
+_encode = msgspec.json.Encoder(order="sorted").encode
+
 
 def json_safe(value: Any) -> Any:
     """Return ``value`` as JSON values; what has no such form becomes its text, NaN becomes None."""
@@ -30,10 +34,25 @@ def json_safe(value: Any) -> Any:
 
 def json_object(text: str) -> dict[str, Any] | None:
     """Return the JSON object that ``text`` is, or None."""
-    if not text.lstrip().startswith("{"):
+    decoded = _decoded(text, "{")
+    return decoded if isinstance(decoded, dict) else None
+
+
+def canonical_json(text: str) -> str:
+    """Return a JSON object or list in its one form; any other text stays as it is."""
+    decoded = _decoded(text, "{", "[")
+    return text if decoded is None else encode_canonically(decoded)
+
+
+def encode_canonically(value: Any) -> str:
+    """Return JSON with sorted keys and without spaces: equal values give equal texts."""
+    return _encode(value).decode()
+
+
+def _decoded(text: str, *starts: str) -> Any:
+    if not text.lstrip().startswith(starts):
         return None
     try:
-        decoded = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+        return msgspec.json.decode(text)
+    except _NO_JSON:
         return None
-    return decoded if isinstance(decoded, dict) else None

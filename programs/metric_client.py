@@ -18,6 +18,7 @@ from programs.child import console_script, environment_of_child, kill_group
 from programs.errors import LoadError
 from programs.exact_match import exact_match, exact_match_field
 from programs.json_values import json_safe
+from programs.metric_hash import metric_hash
 from programs.metric_runner import Call, Ready
 from programs.score import Score
 from programs.settings import MetricRunnerSettings
@@ -40,12 +41,15 @@ class Metric(Protocol):
 
 
 def metric_for(spec: str, *, route: str, user_dir: Path, timeout_s: float = 30.0) -> Metric:
-    """Return the metric that ``spec`` names: ``exact_match(FIELD)`` or ``module:attribute``."""
+    """Return the metric that ``spec`` names: ``exact_match(FIELD)`` or ``module:attribute``.
+
+    Raises `LoadError` where its source can't be read.
+    """
     field = exact_match_field(spec)
     if field is not None:
         return ExactMatch(field)
     settings = MetricRunnerSettings(route=route, metric=spec, user_dir=user_dir)
-    return MetricRunner(settings, timeout_s=timeout_s)
+    return MetricRunner(settings, metric_hash=metric_hash(spec, user_dir), timeout_s=timeout_s)
 
 
 class ExactMatch:
@@ -67,18 +71,21 @@ class ExactMatch:
 class MetricRunner:
     """Runs the user's metric in a child that starts when it is first needed.
 
-    A call that passes its deadline ends the child, and the next call starts another one. Use it
-    from one event loop.
+    A call that passes its deadline ends the child, and the next call starts another one, but only
+    from the source that ``metric_hash`` stands for: scores are kept under it. Use it from one
+    event loop.
     """
 
     def __init__(
         self,
         settings: MetricRunnerSettings,
         *,
+        metric_hash: str,
         timeout_s: float = 30.0,
         start_timeout_s: float = 60.0,
     ) -> None:
         self._settings = settings
+        self._metric_hash = metric_hash
         self._timeout_s = timeout_s
         self._start_timeout_s = start_timeout_s
         self._child: Process | None = None
@@ -118,6 +125,7 @@ class MetricRunner:
         if self._child is not None and self._child.returncode is None:
             return self._child
         await self._end()
+        await asyncio.to_thread(self._check_unchanged)
         child = self._child = await asyncio.create_subprocess_exec(
             *self._command(),
             stdin=PIPE,
@@ -144,6 +152,14 @@ class MetricRunner:
             await self._end()
             raise LoadError(ready.error)
         return child
+
+    def _check_unchanged(self) -> None:
+        metric = self._settings.metric
+        if metric_hash(metric, self._settings.user_dir) != self._metric_hash:
+            raise LoadError(
+                f'metric "{metric}": its source has changed since control started, and its scores '
+                "would mix with those of the old one. Restart control, or put the old source back"
+            )
 
     def _command(self) -> Sequence[str]:
         settings = self._settings

@@ -43,6 +43,30 @@ class Signature(Protocol):
     def output_fields(self) -> Mapping[str, Field]: ...
 
 
+class Predictor(Protocol):
+    """One predictor of a program."""
+
+    @property
+    def signature(self) -> Signature: ...
+    @property
+    def demos(self) -> Iterable[Mapping[str, object]]: ...
+    @property
+    def config(self) -> Mapping[str, object]: ...
+    @property
+    def lm(self) -> Any: ...
+
+
+class Tool(Protocol):
+    """A function that a program may call."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def desc(self) -> str: ...
+    @property
+    def args(self) -> object: ...
+
+
 def version_of(body: Mapping[str, object]) -> str:
     """Return the program version: 16 hex digits of the hash of ``body``."""
     return sha256(msgspec.json.encode(body, order="deterministic"))[:16]
@@ -59,6 +83,21 @@ def signature_body(signature: Signature) -> dict[str, object]:
         "inputs": [_field_body(*item) for item in signature.input_fields.items()],
         "outputs": [_field_body(*item) for item in signature.output_fields.items()],
     }
+
+
+def predictor_body(predictor: Predictor) -> dict[str, object]:
+    """Return a predictor's signature, demos, settings and, if it has one of its own, its LM."""
+    lm = predictor.lm
+    return {
+        **signature_body(predictor.signature),
+        "demos": json_safe([dict(demo) for demo in predictor.demos]),
+        "config": json_safe(predictor.config),
+        "lm": lm_body(lm.model, lm.kwargs) if lm else None,
+    }
+
+
+def tool_body(tool: Tool) -> dict[str, object]:
+    return {"name": tool.name, "desc": tool.desc, "args": json_safe(tool.args)}
 
 
 def predictor_fields(signature: Signature) -> PredictorFields:
@@ -81,10 +120,15 @@ def options_body(thing: object) -> dict[str, object]:
     return {"class": type(thing).__qualname__, "options": json_safe(kept)}
 
 
-def code_body(objects: Iterable[Callable[..., object]]) -> dict[str, str]:
-    """Return the hash of the source of each class or function, blind to comments and layout."""
+def code_body(objects: Iterable[Callable[..., object]], *, but: str) -> dict[str, str]:
+    """Return the hash of the source of each class or function, blind to comments and layout.
+
+    What belongs to the package ``but`` is left out.
+    """
     found: dict[str, str] = {}
     for thing in objects:
+        if thing.__module__.split(".")[0] == but:
+            continue
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
         except (OSError, TypeError, SyntaxError):

@@ -20,8 +20,9 @@ def why_unavailable(view: View) -> str | None:
     health = view.signal.facts.health
     if health.unreachable is not None:
         return f"endpoint gone: {health.unreachable}"
-    if health.breakers_open_since is not None:
-        # Breakers close on live requests only: after a return they get the whole time again.
+    if health.breakers_open_since is not None and view.the.weight > 0:
+        # Breakers close on live requests only: without weight they say nothing, and after a return
+        # they get the whole time again.
         open_for = view.now - max(health.breakers_open_since, view.the.availability_from)
         if open_for >= view.policy.guard.breakers_open_s:
             return f"all breakers open for {duration(open_for)}"
@@ -50,9 +51,11 @@ def _healthy_dwell(view: View) -> str | None:
         return f"unhealthy; returns after {duration(dwell)} without a failure"
     # The fault itself, and not only the last probe before it, starts the dwell.
     since = max(health.healthy_since, rollout.unhealthy_since or health.healthy_since)
-    if view.now - since >= dwell:
+    # What is not in the store yet may be a failure.
+    known_to = view.now if health.known_to is None else min(view.now, health.known_to)
+    if known_to - since >= dwell:
         return None
-    return f"healthy for {duration(view.now - since)} of {duration(dwell)}"
+    return f"healthy for {duration(known_to - since)} of {duration(dwell)}"
 
 
 def _gone_too_long(view: View) -> str | None:

@@ -70,18 +70,22 @@ def _guard_says(verdict: str) -> Callable[[View], str | None]:
     )
 
 
-def _evidence_holds(evidence: EvidenceSummary) -> str | None:
-    if evidence.passes:
-        return None
-    return f"E is below 1/alpha_{evidence.k} = {evidence.threshold:.4g} now: {evidence.gate.reason}"
-
-
 def _watched(view: View) -> str | None:
     """E may be of last week: without pairs of this step nobody has seen how it goes."""
-    evidence, entered = view.signal.evidence, view.the.entered
-    if evidence is not None and evidence.newest is not None and evidence.newest >= entered:
+    evidence = view.signal.evidence
+    if evidence is not None and evidence.step_scored > 0:
         return None
     return f"no scored pair since {view.the.stage.value} began: nothing watches the quality"
+
+
+def _labelled(view: View) -> str | None:
+    """Among all pairs of a long search those whose labels stopped coming would not show."""
+    evidence, least = view.signal.evidence, view.policy.gate.min_label_coverage
+    coverage = None if evidence is None else evidence.step_coverage
+    if coverage is None or coverage >= least:
+        return None
+    began = f"since {view.the.stage.value} began"
+    return f"label coverage {coverage:.3f} {began} is below {least:.2f}"
 
 
 def _recovered(evidence: EvidenceSummary) -> str | None:
@@ -163,13 +167,19 @@ def step_policy(stage: Stage, policy: Policy) -> Step:
 def _step_done(view: View) -> str | None:
     rollout, step = view.the, step_policy(view.the.stage, view.policy)
     served, spent = view.signal.facts.health.served, view.now - rollout.entered
+    dwell = f"{duration(spent)} of {duration(step.dwell_s)} dwell"
+    if rollout.dry:
+        # At weight 0 nobody is served.
+        return None if spent >= step.dwell_s else f"dry run, {dwell}"
     if served >= step.served and spent >= step.dwell_s:
         return None
-    return f"{served} of {step.served} served, {duration(spent)} of {duration(step.dwell_s)} dwell"
+    return f"{served} of {step.served} served, {dwell}"
 
 
 def _starved(view: View) -> str | None:
     rollout, step = view.the, step_policy(view.the.stage, view.policy)
+    if rollout.dry:
+        return "a dry run serves nobody"
     served, spent = view.signal.facts.health.served, view.now - rollout.entered
     patience = view.policy.rollout.patience * step.dwell_s
     if served < step.served and spent >= patience > 0.0:
@@ -239,8 +249,8 @@ LOST_FOR_GOOD = Condition(
 GATE_PROMOTES = Condition("gate promotes", _gate_says("promote"))
 GATE_REJECTS = Condition("gate rejects", _gate_says("reject"))
 GATE_UNDECIDED = Condition("cap reached", _gate_says("inconclusive"))
-EVIDENCE_HOLDS = Condition("E still at 1/alpha_k", _with_evidence(_evidence_holds))
 WATCHED = Condition("a scored pair of this step", _watched)
+LABELLED = Condition("labels still come", _labelled)
 QUALITY_ALARM = Condition("bar guard alarms", _guard_says("alarm"))
 WARNING = Condition("warning detector fires", _guard_says("warn"))
 NO_WARNING = Condition("no warning, no alarm", _guard_says("clear"))

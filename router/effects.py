@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from router.events import Hashes
 from router.pairs import Marks
 from router.stages import RESUMABLE, HeldReason, Stage
-from router.state import Hold, Rollout
+from router.state import Fault, Hold, Rollout
 
-#: More holds than any flapping policy looks at.
+#: More holds than any flapping policy looks at, and more faults than pairs wait for.
 _HOLDS_KEPT = 64
 
 
@@ -60,13 +60,13 @@ def keep(rollout: Rollout, move: Move) -> Rollout:
 def make_ready(rollout: Rollout, move: Move) -> Rollout:
     """Wait for approval; the quality guards begin."""
     marks = replace(rollout.marks, guard_from=move.ts, warn_from=None, return_from=None)
-    ready = _enter(rollout, Stage.READY, move)
-    return replace(ready, marks=marks, held=None, reasons=(), dry=False, live_since=None)
+    ready = _begin_step(replace(rollout, marks=marks), Stage.READY, move)
+    return replace(ready, held=None, reasons=(), dry=False, live_since=None)
 
 
 def expose(rollout: Rollout, move: Move) -> Rollout:
     """Give the student its first traffic (none in a dry run)."""
-    return replace(_enter(rollout, move.to, move), report=move.report, dry=move.dry)
+    return replace(_begin_step(rollout, move.to, move), report=move.report, dry=move.dry)
 
 
 def consent(rollout: Rollout, move: Move) -> Rollout:
@@ -79,7 +79,7 @@ def consent(rollout: Rollout, move: Move) -> Rollout:
 def advance(rollout: Rollout, move: Move) -> Rollout:
     """Go up by one step."""
     live_since = move.ts if move.to is Stage.LIVE else rollout.live_since
-    return replace(_enter(rollout, move.to, move), live_since=live_since)
+    return replace(_begin_step(rollout, move.to, move), live_since=live_since)
 
 
 def hold_for(reason: HeldReason) -> Effect:
@@ -128,9 +128,9 @@ def release(*ended: HeldReason) -> Effect:
             freed = recover(freed, move)
         if left:
             return freed
-        return replace(
-            freed, stage=rollout.held or Stage.R1, held=None, entered=move.ts, why=move.reason
-        )
+        # An approval of the next step outlives a hold.
+        back = _begin_step(freed, rollout.held or Stage.R1, move)
+        return replace(back, held=None, consent=rollout.consent)
 
     return effect
 
@@ -147,7 +147,10 @@ def sicken(rollout: Rollout, move: Move) -> Rollout:
 
 def recover(rollout: Rollout, move: Move) -> Rollout:
     """Note that the fault is over; its detectors begin afresh."""
-    return replace(rollout, unhealthy_since=None, availability_from=move.ts)
+    faults = rollout.faults
+    if rollout.unhealthy_since is not None:
+        faults = (*faults, Fault(rollout.unhealthy_since, move.ts))[-_HOLDS_KEPT:]
+    return replace(rollout, faults=faults, unhealthy_since=None, availability_from=move.ts)
 
 
 def begin_again(rollout: Rollout, move: Move) -> Rollout:
@@ -159,7 +162,8 @@ def begin_again(rollout: Rollout, move: Move) -> Rollout:
         entered=move.ts,
         why=move.reason,
         marks=Marks(since=move.ts, cap_from=move.ts),
-        unhealthy_since=rollout.unhealthy_since if rollout.stage is not Stage.ROLLED_BACK else None,
+        faults=rollout.faults,
+        unhealthy_since=rollout.unhealthy_since,
         availability_from=rollout.availability_from,
         hashes=move.hashes,
     )
@@ -167,12 +171,14 @@ def begin_again(rollout: Rollout, move: Move) -> Rollout:
 
 def retry(rollout: Rollout, move: Move) -> Rollout:
     """As `begin_again`, with fresh availability detectors."""
-    return replace(begin_again(rollout, move), availability_from=move.ts)
+    return recover(begin_again(rollout, move), move)
 
 
 def search_on(rollout: Rollout, move: Move) -> Rollout:
     """READY has expired: the same candidate goes on gathering evidence."""
-    marks = replace(rollout.marks, guard_from=None, warn_from=None, return_from=None)
+    marks = replace(
+        rollout.marks, step_from=None, guard_from=None, warn_from=None, return_from=None
+    )
     return replace(_enter(rollout, Stage.SHADOW, move), marks=marks)
 
 
@@ -198,6 +204,12 @@ def unkill(rollout: Rollout, move: Move) -> Rollout:
     """HELD at 0 until a person resumes."""
     reasons = tuple(sorted({*rollout.reasons, HeldReason.UNKILLED}))
     return replace(_enter(rollout, Stage.HELD, move), held=Stage.R1, reasons=reasons)
+
+
+def _begin_step(rollout: Rollout, stage: Stage, move: Move) -> Rollout:
+    """Enter a stage that must show pairs of its own before the next one."""
+    marks = replace(rollout.marks, step_from=move.ts)
+    return replace(_enter(rollout, stage, move), marks=marks)
 
 
 def _enter(rollout: Rollout, stage: Stage, move: Move) -> Rollout:

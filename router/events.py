@@ -123,6 +123,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     unreachable: str | None = None
     #: health probes and shadow requests without a failure since (Unix seconds)
     healthy_since: float | None = None
+    #: all requests that ended before this are in these figures (Unix seconds); None: up to now
+    known_to: float | None = None
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

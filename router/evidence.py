@@ -36,7 +36,8 @@ _SEVERITY = {"clear": 0, "warn": 1, "alarm": 2}
 class Reading(NamedTuple):
     """Where the evidence stands after a pair: cheap enough to be taken after each one, for plots.
 
-    Logarithms are of the first bar; ``log_guard`` is None while no guard runs.
+    Of several bars ``log_e`` is the lowest, as every bar must pass, and the others are the highest,
+    as one is enough to reject or to alarm. ``log_guard`` is None while no guard runs.
     """
 
     log_e: float
@@ -53,7 +54,7 @@ class EvidenceState(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     marks: Marks
     outcomes: dict[str, int]
-    newest: float | None = None
+    step_outcomes: dict[str, int] = {}
     forms: tuple[FormState, ...]
     student: TimeAverageState
     teacher: TimeAverageState
@@ -76,7 +77,8 @@ class Evidence:
         self._alpha_k = alpha_for(k, policy.gate.alpha)
         self._forms = tuple(FormEvidence(f, self._alpha_k, policy) for f in forms_of(policy.gate))
         self._outcomes: dict[str, int] = {}
-        self._newest: float | None = None
+        #: the same since the present stage began
+        self._step_outcomes: dict[str, int] = {}
         self._student = TimeAverage(0.0, 1.0)
         self._teacher = TimeAverage(0.0, 1.0)
         self._recent = Recent(policy.gate.recent_s)
@@ -92,18 +94,19 @@ class Evidence:
         """Consume the next pair; a pair that must not be evidence is refused, nothing changes."""
         check(pair, after=self.seq, where=f"pair {pair.seq} of candidate {self.k}")
         outcome = pair.outcome
-        if outcome is Outcome.SCORED and self._outages.cover(pair.ts):
-            outcome = Outcome.OUTAGE
         self.seq = pair.seq
         self._outages.saw(pair.ts)
-        self._outcomes[outcome.value] = self._outcomes.get(outcome.value, 0) + 1
+        _count(self._outcomes, outcome)
+        if _after(pair.ts, self.marks.step_from):
+            _count(self._step_outcomes, outcome)
         if outcome is Outcome.SCORED and pair.student is not None and pair.teacher is not None:
             self._score(pair, pair.student, pair.teacher)
 
     def exclude(self, start: float, end: float) -> None:
-        """Declare an outage window (Unix seconds): pairs in it, both arms, are no evidence.
+        """Declare an outage window (Unix seconds), for the share of the time that is left out.
 
-        Windows come from health (probes, breakers, error guard), never from scores.
+        Which pairs lie in it is the caller's to say (`Outcome.OUTAGE`): it depends on when each
+        side was asked.
         """
         self._outages.add(start, end)
 
@@ -114,12 +117,12 @@ class Evidence:
         state.
         """
         old, self.marks = self.marks, marks
+        if marks.step_from != old.step_from:
+            self._step_outcomes = {}
         if marks.guard_from != old.guard_from:
             self._guard_copies.restart()
             for form in self._forms:
-                form.guard = None
-                if marks.guard_from is not None:
-                    form.begin_guard()
+                form.restart_guard(runs=marks.guard_from is not None)
         if marks.warn_from != old.warn_from:
             for form in self._forms:
                 if form.guard is not None:
@@ -127,9 +130,7 @@ class Evidence:
         if marks.return_from != old.return_from:
             self._return_copies = FirstCopies()
             for form in self._forms:
-                form.returning = None
-                if marks.return_from is not None:
-                    form.begin_return()
+                form.restart_return(runs=marks.return_from is not None)
 
     # Verdicts
 
@@ -159,7 +160,8 @@ class Evidence:
             k=self.k,
             n=self._forms[0].gate.n,
             n_all=self._forms[0].futility_all.n,
-            newest=self._newest,
+            step_scored=self._step_outcomes.get(Outcome.SCORED.value, 0),
+            step_coverage=_label_coverage(self._step_outcomes),
             alpha_k=self._alpha_k,
             threshold=1.0 / self._alpha_k,
             passes=all(form.gate.passes for form in self._forms),
@@ -182,7 +184,7 @@ class Evidence:
             recovered=self.recovered,
             control_n=self._forms[0].control.n,
             control_rejected=self._control_rejected,
-            label_coverage=self._label_coverage,
+            label_coverage=_label_coverage(self._outcomes),
             outcomes=dict(sorted(self._outcomes.items())),
             outage_windows=self._outages.count,
             outage_share=self._outages.share,
@@ -191,11 +193,11 @@ class Evidence:
     @property
     def reading(self) -> Reading:
         """Where gate, guard and mean scores stand now."""
-        form = self._forms[0]
+        guards = [form.guard.log_bar for form in self._forms if form.guard is not None]
         return Reading(
-            log_e=form.gate.good.log_value,
-            log_futility=form.gate.bad.log_value,
-            log_guard=None if form.guard is None else form.guard.log_bar,
+            log_e=min(form.gate.good.log_value for form in self._forms),
+            log_futility=max(form.gate.bad.log_value for form in self._forms),
+            log_guard=max((log for log in guards if log is not None), default=None),
             teacher=self._teacher.mean,
             student=self._student.mean,
         )
@@ -209,7 +211,7 @@ class Evidence:
             seq=self.seq,
             marks=self.marks,
             outcomes=dict(sorted(self._outcomes.items())),
-            newest=self._newest,
+            step_outcomes=dict(sorted(self._step_outcomes.items())),
             forms=tuple(form.state() for form in self._forms),
             student=self._student.state(),
             teacher=self._teacher.state(),
@@ -233,7 +235,7 @@ class Evidence:
         evidence.marks = state.marks
         evidence.seq = state.seq
         evidence._outcomes = dict(state.outcomes)
-        evidence._newest = state.newest
+        evidence._step_outcomes = dict(state.step_outcomes)
         for form, saved in zip(evidence._forms, state.forms, strict=True):
             form.load(saved)
         evidence._student = TimeAverage.restore(state.student)
@@ -249,7 +251,6 @@ class Evidence:
 
     def _score(self, pair: Pair, student: float, teacher: float) -> None:
         differences = tuple(form.form.difference(student, teacher) for form in self._forms)
-        self._newest = pair.ts if self._newest is None else max(self._newest, pair.ts)
         self._recent.add(pair.ts, differences, pair.weight)
         for form, difference in zip(self._forms, differences, strict=True):
             form.futility_all.update(-difference, pair.weight)
@@ -265,9 +266,11 @@ class Evidence:
         marks = self.marks
         if _after(pair.ts, marks.guard_from) and self._guard_copies.counts(pair.cluster, pair.ts):
             warn = marks.warn_from is None or pair.ts > marks.warn_from
+            # Of the pairs before this one: so a replay finds the same level.
+            arl = self._arl
             for form in self._forms:
                 if form.guard is not None:
-                    form.guard.add(student, teacher, pair.weight, warn=warn)
+                    form.guard.add(student, teacher, pair.weight, arl=arl, warn=warn)
         if _after(pair.ts, marks.return_from) and self._return_copies.counts(pair.cluster):
             for form in self._forms:
                 if form.returning is not None:
@@ -278,7 +281,7 @@ class Evidence:
             self._policy.gate,
             control_rejected=self._control_rejected,
             control_n=self._forms[0].control.n,
-            label_coverage=self._label_coverage,
+            label_coverage=_label_coverage(self._outcomes),
             outage_share=self._outages.share,
             recent=self._recent.means(now),
             log_futility_all=max(form.futility_all.log_max for form in self._forms),
@@ -299,14 +302,18 @@ class Evidence:
         return any(form.control.log_max >= level for form in self._forms)
 
     @property
-    def _label_coverage(self) -> float | None:
-        scored, *missing = (self._outcomes.get(outcome.value, 0) for outcome in _LABELLED)
-        total = scored + sum(missing)
-        return scored / total if total else None
-
-    @property
     def _arl(self) -> float:
         return quality_arl(self._policy.guard, self._guard_copies.pairs_a_day, len(self._forms))
+
+
+def _count(outcomes: dict[str, int], outcome: Outcome) -> None:
+    outcomes[outcome.value] = outcomes.get(outcome.value, 0) + 1
+
+
+def _label_coverage(outcomes: dict[str, int]) -> float | None:
+    scored, *missing = (outcomes.get(outcome.value, 0) for outcome in _LABELLED)
+    total = scored + sum(missing)
+    return scored / total if total else None
 
 
 def _after(ts: float, mark: float | None) -> bool:

@@ -48,14 +48,14 @@ class FormEvidence:
         self.guard: QualityGuard | None = None
         self.returning: Gate | None = None
 
-    def begin_guard(self) -> None:
-        self.guard = QualityGuard(
-            self.form, alpha=self._policy.gate.alpha, policy=self._policy.guard
-        )
+    def restart_guard(self, *, runs: bool) -> None:
+        alpha, policy = self._policy.gate.alpha, self._policy.guard
+        self.guard = QualityGuard(self.form, alpha=alpha, policy=policy) if runs else None
 
-    def begin_return(self) -> None:
+    def restart_return(self, *, runs: bool) -> None:
         # A return ends a hold of this very student, so it spends no alpha of a new candidate.
-        self.returning = Gate(self.form, alpha=self._policy.gate.alpha, policy=self._policy.gate)
+        policy = self._policy.gate
+        self.returning = Gate(self.form, alpha=policy.alpha, policy=policy) if runs else None
 
     def count(self, student: float, teacher: float, control: float | None, weight: float) -> None:
         """Take a pair that counts in the gate."""

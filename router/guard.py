@@ -11,8 +11,9 @@ import math
 
 import msgspec
 
-from router.bets import AVAILABILITY, Bets, BetsState
+from router.bets import AVAILABILITY, BetsState
 from router.bounds import Proved, ProvedState
+from router.detector import Crossing, Detector
 from router.duplicates import DailyCount, DailyCountState
 from router.forms import Form
 from router.policy import GuardPolicy
@@ -31,6 +32,8 @@ class QualityGuardState(msgspec.Struct, frozen=True, kw_only=True):
     proved: ProvedState
     warn_bar: float | None
     warn: BetsState | None
+    alarm: Crossing | None = None
+    warning: Crossing | None = None
 
 
 class QualityGuard:
@@ -43,16 +46,23 @@ class QualityGuard:
     def __init__(self, form: Form, *, alpha: float, policy: GuardPolicy) -> None:
         self.form = form
         self._policy = policy
-        self._bar = Bets(form.guard_bound, restart=True)
+        self._bar = Detector(form.guard_bound)
         self._proved = Proved(form, form.warn_bars(), alpha)
         self._warn_bar: float | None = None
-        self._warn: Bets | None = None
+        self._warn: Detector | None = None
 
-    def add(self, student: float, teacher: float, weight: float, *, warn: bool = True) -> None:
-        """Take one pair. ``warn``: False keeps it from the warning detector."""
-        self._bar.update(-self.form.difference(student, teacher), weight)
+    def add(
+        self, student: float, teacher: float, weight: float, *, arl: float, warn: bool = True
+    ) -> None:
+        """Take one pair.
+
+        ``arl``: mean pairs to a false alarm that holds for it. ``warn``: False keeps it from the
+        warning detector.
+        """
+        self._bar.update(-self.form.difference(student, teacher), weight, arl=arl)
         if warn and self._warn is not None and self._warn_bar is not None:
-            self._warn.update(-self.form.at(self._warn_bar).difference(student, teacher), weight)
+            below = -self.form.at(self._warn_bar).difference(student, teacher)
+            self._warn.update(below, weight, arl=arl)
         # The warning bar may rise with this pair, but only the next pairs are held against it.
         self._proved.add(student, teacher, weight)
         if self._bar.n >= self._policy.warn_min_pairs and self._proved.bar is not None:
@@ -64,35 +74,32 @@ class QualityGuard:
     @property
     def log_bar(self) -> float | None:
         """Log M of the bar detector now; None before its first pair."""
-        return self._bar.log_value if self._bar.n else None
+        return self._bar.bets.log_value if self._bar.n else None
 
     def restart_warning(self) -> None:
         """Start the warning detector anew at the bar in force."""
         if self._warn_bar is not None:
-            self._warn = Bets(self.form.at(self._warn_bar).guard_bound, restart=True)
+            self._warn = Detector(self.form.at(self._warn_bar).guard_bound)
 
     def verdict(self, arl: float) -> GuardVerdict:
-        """Conclude; ``arl`` is the mean number of pairs to a false alarm."""
-        bar, level = self._bar.log_max, math.log(arl)
-        if bar >= level:
+        """Conclude; ``arl`` is the mean number of pairs to a false alarm from now on."""
+        alarm = self._bar.alarm
+        if alarm is not None:
             return GuardVerdict(
                 verdict="alarm",
-                reason=f"bar guard: no longer {self.form.says(self.form.bar)}: M {amount(bar)}"
-                f" reached {amount(level)} within {self._bar.n} pairs",
+                reason=f"bar guard: no longer {self.form.says(self.form.bar)}: {_reached(alarm)}",
             )
-        warn = self._warn
-        if warn is not None and self._warn_bar is not None and warn.log_max >= level:
+        if self._warn is not None and self._warn.alarm is not None and self._warn_bar is not None:
             return GuardVerdict(
                 verdict="warn",
                 reason=f"warning: no longer {self.form.says(self._warn_bar)}, which was proved"
-                f" after promotion: M {amount(warn.log_max)} reached {amount(level)}"
-                f" within {warn.n} pairs",
+                f" after promotion: {_reached(self._warn.alarm)}",
             )
-        highest = amount(bar) if self._bar.n else "0"
+        value = self._bar.log_value
         return GuardVerdict(
             verdict="clear",
-            reason=f"{self.form.says(self.form.bar)}: M {highest} of {amount(level)}"
-            f" in {self._bar.n} pairs",
+            reason=f"{self.form.says(self.form.bar)}: M {'0' if value is None else amount(value)}"
+            f" of {amount(math.log(arl))} after {self._bar.n} pairs",
         )
 
     def summaries(self, arl: float) -> tuple[GuardSummary, ...]:
@@ -105,21 +112,23 @@ class QualityGuard:
                 guard=name,
                 kind=self.form.kind,
                 bar=bar,
-                n=bets.n,
-                log_m=bets.log_max if bets.n else None,
-                arl=arl,
+                n=detector.n,
+                log_m=detector.log_value,
+                arl=math.exp(detector.alarm.log_level) if detector.alarm else arl,
             )
-            for name, bar, bets in running
+            for name, bar, detector in running
         )
 
     def state(self) -> QualityGuardState:
         """Return a copy that `restore` turns into the same guard, bit for bit."""
         return QualityGuardState(
             form=self.form,
-            bar=self._bar.state(),
+            bar=self._bar.bets.state(),
             proved=self._proved.state(),
             warn_bar=self._warn_bar,
-            warn=self._warn.state() if self._warn else None,
+            warn=self._warn.bets.state() if self._warn else None,
+            alarm=self._bar.alarm,
+            warning=self._warn.alarm if self._warn else None,
         )
 
     @classmethod
@@ -128,10 +137,10 @@ class QualityGuard:
     ) -> QualityGuard:
         """Rebuild from `state`."""
         guard = cls(state.form, alpha=alpha, policy=policy)
-        guard._bar = Bets.restore(state.bar)
+        guard._bar = Detector.restore(state.bar, state.alarm)
         guard._proved = Proved.restore(state.form, state.proved)
         guard._warn_bar = state.warn_bar
-        guard._warn = Bets.restore(state.warn) if state.warn else None
+        guard._warn = Detector.restore(state.warn, state.warning) if state.warn else None
         return guard
 
 
@@ -143,6 +152,8 @@ class AvailabilityGuardState(msgspec.Struct, frozen=True, kw_only=True):
     slow: BetsState
     failures: int
     days: DailyCountState
+    errors_alarm: Crossing | None = None
+    slow_alarm: Crossing | None = None
 
 
 class AvailabilityGuard:
@@ -155,15 +166,19 @@ class AvailabilityGuard:
         self._days = DailyCount()
         self._restart()
 
-    def add(self, ts: float, *, failed: bool, slow: bool = False) -> None:
-        """Take one request, sent at ``ts``. ``failed``: before its first byte."""
+    def add(self, ts: float, *, failed: bool, slow: bool | None = False) -> None:
+        """Take one request, sent at ``ts``.
+
+        ``failed``: before its first byte. ``slow``: None leaves it out of the latency detector.
+        """
         if ts <= self.since:
             return
         self._days.add(ts)
         self.failures += failed
-        self._errors.update(float(failed) - self._policy.error_rate)
-        if not failed:
-            self._slow.update(float(slow) - self._policy.slow_rate)
+        arl = self.arl
+        self._errors.update(float(failed) - self._policy.error_rate, arl=arl)
+        if not failed and slow is not None:
+            self._slow.update(float(slow) - self._policy.slow_rate, arl=arl)
 
     def follow(self, since: float) -> None:
         """Start afresh when the rollout has returned from an availability hold at ``since``."""
@@ -183,14 +198,13 @@ class AvailabilityGuard:
 
     def verdict(self) -> GuardVerdict:
         """Conclude from the requests so far: clear or alarm."""
-        level = math.log(self.arl)
-        if self._errors.log_max >= level:
+        if self._errors.alarm is not None:
             return GuardVerdict(
                 verdict="alarm",
                 reason=f"error guard: {self.failures} of {self.n} requests failed before the first"
                 f" byte (normal: {self._policy.error_rate:.1%})",
             )
-        if self._slow.log_max >= level:
+        if self._slow.alarm is not None:
             return GuardVerdict(
                 verdict="alarm",
                 reason=f"latency guard: more than {self._policy.slow_rate:.1%} of"
@@ -204,28 +218,34 @@ class AvailabilityGuard:
         """Return a copy that `restore` turns into the same guard, bit for bit."""
         return AvailabilityGuardState(
             since=self.since,
-            errors=self._errors.state(),
-            slow=self._slow.state(),
+            errors=self._errors.bets.state(),
+            slow=self._slow.bets.state(),
             failures=self.failures,
             days=self._days.state(),
+            errors_alarm=self._errors.alarm,
+            slow_alarm=self._slow.alarm,
         )
 
     @classmethod
     def restore(cls, state: AvailabilityGuardState, policy: GuardPolicy) -> AvailabilityGuard:
         """Rebuild from `state`."""
         guard = cls(policy, since=state.since)
-        guard._errors = Bets.restore(state.errors)
-        guard._slow = Bets.restore(state.slow)
+        guard._errors = Detector.restore(state.errors, state.errors_alarm)
+        guard._slow = Detector.restore(state.slow, state.slow_alarm)
         guard.failures = state.failures
         guard._days = DailyCount.restore(state.days)
         return guard
 
     def _restart(self) -> None:
         self.failures = 0
-        self._errors = Bets(self._policy.error_rate, restart=True, fractions=AVAILABILITY)
-        self._slow = Bets(self._policy.slow_rate, restart=True, fractions=AVAILABILITY)
+        self._errors = Detector(self._policy.error_rate, fractions=AVAILABILITY)
+        self._slow = Detector(self._policy.slow_rate, fractions=AVAILABILITY)
 
 
 def quality_arl(policy: GuardPolicy, pairs_a_day: float, forms: int) -> float:
     """Mean pairs to a false alarm of each bar, so that all bars together keep the policy's."""
     return forms * max(policy.quality_arl, _DAYS * pairs_a_day)
+
+
+def _reached(alarm: Crossing) -> str:
+    return f"M {amount(alarm.log_value)} reached {amount(alarm.log_level)} within {alarm.n} pairs"

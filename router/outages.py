@@ -35,10 +35,6 @@ class Outages:
                 merged.append((low, high))
         self._windows = merged
 
-    def cover(self, ts: float) -> bool:
-        """Whether ``ts`` lies in a window."""
-        return any(start <= ts <= end for start, end in reversed(self._windows))
-
     def saw(self, ts: float) -> None:
         """Count the time of a pair into the span."""
         self._first = ts if self._first is None else min(self._first, ts)

@@ -105,6 +105,8 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
     cap_from: float = 0.0
     #: how often a person extended the search
     extensions: int = 0
+    #: the present stage, for what each step must show itself; None: it asks for nothing
+    step_from: float | None = None
     #: quality guards; None: not running
     guard_from: float | None = None
     #: the warning detector, after a return from a warning

@@ -93,13 +93,15 @@ class Override(msgspec.Struct, frozen=True, kw_only=True):
     """A rollback or kill of one route, obeyed above any snapshot (``overrides/ROUTE.json``)."""
 
     id: str
-    #: ``rollback`` or ``kill``
+    #: ``rollback``, ``kill``, or ``quality_alarm``; workers obey each of them for the whole route
     action: str
     route: str
     actor: str
     reason: str
     #: Unix seconds
     time: float
+    #: of a quality alarm: the student that it ends; None: the order is about everybody
+    student: str | None = None
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,15 @@ class Hold(NamedTuple):
     sent: int
 
 
+class Fault(NamedTuple):
+    """One availability fault that is over; both ends are Unix seconds."""
+
+    #: the alarm
+    start: float
+    #: healthy again
+    end: float
+
+
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """One student's way to traffic."""
 
@@ -38,6 +47,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     marks: Marks = Marks()
     #: newest last
     holds: tuple[Hold, ...] = ()
+    #: newest last; the present one, if there is one, began at ``unhealthy_since``
+    faults: tuple[Fault, ...] = ()
     unhealthy_since: float | None = None
     #: when an advance made it LIVE; None: never
     live_since: float | None = None
@@ -70,9 +81,13 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         return self.step in RAMP and HeldReason.UNKILLED not in self.reasons
 
     def holds_in_window(self, policy: GuardPolicy, *, now: float, sent: int) -> int:
-        """Count the availability holds of the last day, or of the last requests if longer."""
+        """Count the availability holds of the last day, or of the last requests if longer.
+
+        Where fewer requests are known than at a hold (retention, erasure) only the time counts.
+        """
         return sum(
-            now - hold.ts < policy.flap_window_s or sent - hold.sent < policy.flap_window_requests
+            now - hold.ts < policy.flap_window_s
+            or 0 <= sent - hold.sent < policy.flap_window_requests
             for hold in self.holds
         )
 

@@ -94,7 +94,8 @@ _RAMP = (
         when=(
             when.MAY_APPROVE,
             when.REPORT_CURRENT,
-            when.EVIDENCE_HOLDS,
+            when.GATE_PROMOTES,
+            when.LABELLED,
             when.NO_FREEZE,
             health.FIT,
             health.AVAILABLE,
@@ -118,8 +119,9 @@ _RAMP = (
         when=(
             when.STEP_DONE,
             when.NO_WARNING,
-            when.EVIDENCE_HOLDS,
+            when.GATE_PROMOTES,
             when.WATCHED,
+            when.LABELLED,
             health.AVAILABLE,
             when.CONSENT,
             when.CAPACITY,

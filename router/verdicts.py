@@ -68,9 +68,9 @@ class GuardSummary(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     bar: float
     n: int
-    #: highest so far; None before the first pair
+    #: now, or when it alarmed; None before the first pair
     log_m: float | None
-    #: mean pairs to a false alarm
+    #: mean pairs to a false alarm, at that moment
     arl: float
 
 
@@ -85,8 +85,10 @@ class EvidenceSummary(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     #: scored pairs, all copies
     n_all: int
-    #: when the request of the newest scored pair came, Unix seconds; None: there is none
-    newest: float | None = None
+    #: pairs scored since the present stage began
+    step_scored: int = 0
+    #: share of the pairs since then whose label arrived; None before the first
+    step_coverage: float | None = None
     alpha_k: float
     #: 1 / alpha_k
     threshold: float

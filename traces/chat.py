@@ -43,7 +43,7 @@ class Completion(msgspec.Struct, frozen=True):
         if not self.choices or self.choices[0].message is None:
             return None
         content = self.choices[0].message.content
-        return None if content is None else _text(content)
+        return None if content is None else text_of(content)
 
     @property
     def tokens_in(self) -> int | None:
@@ -109,7 +109,28 @@ def json_text(raw: bytes) -> str | None:
 
 def user_texts(messages: list[Message]) -> list[str]:
     """Return the texts of the user's messages, in order."""
-    return [_text(message.content) for message in messages if message.role == "user"]
+    return [text_of(message.content) for message in messages if message.role == "user"]
+
+
+def last_user_text(messages: Any) -> str:
+    """Return the newest user message's text, of messages as JSON values; empty without one."""
+    for message in reversed(messages if isinstance(messages, list) else []):
+        if isinstance(message, dict) and message.get("role") == "user":
+            return text_of(message.get("content"))
+    return ""
+
+
+def text_of(content: Any) -> str:
+    """Return the text of a message's content: a string, or its text parts joined by nothing.
+
+    Whoever compares, trains or asks takes a message's text from here: it must be the same text.
+    """
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict)]
+        return "".join(part for part in parts if isinstance(part, str))
+    return ""
 
 
 def conversation_of(request: ChatRequest) -> str | None:
@@ -134,12 +155,3 @@ def _count(usage: Any, key: str) -> int | None:
     value = usage.get(key) if isinstance(usage, dict) else None
     known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
     return value if known else None
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        return "\n".join(part for part in parts if isinstance(part, str))
-    return ""

@@ -39,7 +39,8 @@ class RequestEnd(msgspec.Struct, frozen=True, kw_only=True, tag="end", omit_defa
     propensity: float = 1.0
     audit: bool = False
     audit_propensity: float = 0.0
-    #: what the student did before the teacher answered: status, timeout, connect, lost, stale
+    #: what the student did before the teacher answered: status, timeout, connect, lost, stale;
+    #: client_deadline: it had no more time than the client gave it
     fallback: str | None = None
     #: the student that was asked first, when ``fallback`` is set
     fallback_student: str | None = None
@@ -48,7 +49,8 @@ class RequestEnd(msgspec.Struct, frozen=True, kw_only=True, tag="end", omit_defa
     upstream: str = ""
     upstream_model: str = ""
     status: int
-    #: stop, client_disconnect, upstream_lost, upstream_timeout, refused, internal_error
+    #: stop, client_disconnect, upstream_lost, upstream_timeout, refused, internal_error;
+    #: client_timeout: the client's own bound was shorter than the route's
     finish: str = "stop"
     latency_us: int
     ttft_us: int | None = None

@@ -43,4 +43,5 @@ def said(done: object) -> str:
     if not done.changed:
         return f"{who}: {done.order} changed nothing, it was so already."
     where = "" if done.stage is None else f" Now {done.stage.value} at weight {done.weight:g}."
-    return f"{who}: {done.order} done.{where}"
+    problem = f" It is in force, and not recorded yet: {done.problem}" if done.problem else ""
+    return f"{who}: {done.order} done.{where}{problem}"

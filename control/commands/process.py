@@ -52,5 +52,5 @@ def share_internal_key(layout: Layout) -> None:
     """Take the key between our own processes from the data folder, if the environment has none."""
     from control.secrets import INTERNAL_KEY_ENV, ensure_secrets
 
-    if not os.environ.get(INTERNAL_KEY_ENV):
-        os.environ[INTERNAL_KEY_ENV] = ensure_secrets(layout.secrets).internal_key
+    given = os.environ.get(INTERNAL_KEY_ENV, "").strip()
+    os.environ[INTERNAL_KEY_ENV] = given or ensure_secrets(layout.secrets).internal_key

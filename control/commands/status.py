@@ -59,7 +59,7 @@ def _summary(status: Status) -> Iterator[str]:
     yield f"gateway workers: {workers or 'none is running'}"
     yield (
         f"collector: {status.collector.traces} requests stored, "
-        f"the spool has {status.collector.spool_bytes / 2**20:,.0f} MiB"
+        f"{status.collector.spool_bytes / 2**20:,.1f} MiB wait in the spool"
     )
     if status.collector.dead_letters:
         yield f"collector: {status.collector.dead_letters} frames could not be read"

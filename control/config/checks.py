@@ -8,7 +8,8 @@ from typing import NamedTuple
 from control.config.fields import is_loopback
 from control.config.policy_sections import Section
 from control.config.problems import unknown
-from control.config.sections import FileSection, RouteSection
+from control.config.sections import ControlSection, FileSection, RouteSection
+from gateway.upstream.address import clean_key
 from router.snapshot import Target
 
 Path = tuple[str, ...]
@@ -32,15 +33,16 @@ def check(file: FileSection) -> Iterator[Finding]:
         yield Finding(("gateway", "passthrough"), message, (("upstreams",),))
     if "students" in file.upstreams:
         yield Finding(("upstreams", "students"), "limbeck's own upstream has this name: rename it")
+    file_keys = type(file).model_fields
     for name, route in file.routes.items():
         for finding in _route(route, file):
             at: Path = ("routes", name)
-            about = tuple(path if path[0] == "upstreams" else at + path for path in finding.about)
+            about = tuple(path if path[0] in file_keys else at + path for path in finding.about)
             yield Finding(at + finding.key, finding.message, about)
 
 
-def missing_variables(file: FileSection, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Environment variables that the file names and that are not set, or empty."""
+def unusable_variables(file: FileSection, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Environment variables that the file names and that hold no key that can be used."""
     named: list[tuple[Path, str]] = [
         (("gateway", "keys", name), section.key) for name, section in file.gateway.keys.items()
     ]
@@ -50,13 +52,18 @@ def missing_variables(file: FileSection, environment: Mapping[str, str]) -> Iter
         if section.api_key is not None
     ]
     for key, variable in named:
-        if not environment.get(variable):
+        try:
+            missing = not clean_key(environment.get(variable, ""))
+        except ValueError as error:
+            yield Finding(key, f"the environment variable {variable} {error}")
+            continue
+        if missing:
             yield Finding(
                 key, f"the environment variable {variable} is not set: export {variable}=..."
             )
     owners: dict[str, str] = {}
     for name, section in file.gateway.keys.items():
-        secret = environment.get(section.key)
+        secret = environment.get(section.key, "").strip()
         if not secret:
             continue
         owner = owners.setdefault(secret, name)
@@ -97,6 +104,7 @@ def _route(route: RouteSection, file: FileSection) -> Iterator[Finding]:
             yield Finding((key,), message, (("upstreams",),))
     yield from _evidence(route)
     yield from _rollout(route.rollout)
+    yield from _leases(route.rollout, file.control)
 
 
 def _who_answers(route: RouteSection) -> Iterator[Finding]:
@@ -138,14 +146,23 @@ def _rollout(rollout: Section) -> Iterator[Finding]:
     about: tuple[Path, ...] = (("rollout",),)
     if _value(rollout, "min_pairs") > _value(rollout, "max_pairs"):
         yield Finding(("rollout", "min_pairs"), "must be at most max_pairs", about)
-    renew_s = _value(rollout, "lease_renew_s")
-    for lease in ("lease_s", "live_lease_s"):
-        if renew_s >= _value(rollout, lease):
-            message = f"must be less than {lease}, or the lease runs out"
-            yield Finding(("rollout", "lease_renew_s"), message, about)
     if {"margin", "retention"} <= rollout.model_fields_set:
         message = "another form of the bar is retention: keep one of the two"
         yield Finding(("rollout", "margin"), message, about)
+
+
+def _leases(rollout: Section, control: ControlSection) -> Iterator[Finding]:
+    """A lease must outlive one renewal that comes late, or the weight comes and goes."""
+    age_s = _value(rollout, "lease_renew_s") + control.tick_s + control.collect_s
+    for lease in ("lease_s", "live_lease_s"):
+        if 2 * age_s > _value(rollout, lease):
+            yield Finding(
+                ("rollout", lease),
+                f"{_value(rollout, lease):g} s is too short: a renewal takes up to {age_s:g} s "
+                "(lease_renew_s + control.tick_s + control.collect_s), and a lease must last twice "
+                "as long; raise it, or lower one of the three",
+                (("rollout",), ("control",)),
+            )
 
 
 def _value(section: Section, key: str) -> float:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from control.config.values import Address, Metric, parse_address
+from gateway.upstream.address import parse_base_url
 from router.snapshot import Target
 
 _SECRET = re.compile(r"env::([A-Za-z_][A-Za-z0-9_]*)")
@@ -77,9 +78,11 @@ def _function(value: str) -> str:
 
 
 def _base_url(value: str) -> str:
+    try:
+        parse_base_url(value)
+    except ValueError as error:
+        raise _wrong(str(error)) from None
     url = urlsplit(value)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise _wrong('must be an http(s) URL, for example "https://api.openai.com/v1"')
     if url.username or url.password or url.query or url.fragment:
         raise _wrong("must hold no user, password or query; a key belongs into api_key")
     return value.rstrip("/")

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from control.config.checks import Finding, check, missing_variables
+from control.config.checks import Finding, check, unusable_variables
 from control.config.policy_sections import policy
 from control.config.problems import ConfigErrors, Problem
 from control.config.sections import FileSection, PriceSection, RouteSection
@@ -78,7 +78,7 @@ def parse_config(
     section, problems, wrong = _validated(document, file)
     findings = [] if section is None else list(check(section))
     if section is not None and environment is not None:
-        findings += missing_variables(section, environment)
+        findings += unusable_variables(section, environment)
     problems += [
         Problem(file=file, key=dotted(finding.key), message=finding.message)
         for finding in findings

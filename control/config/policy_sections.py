@@ -45,7 +45,8 @@ class StepsSection(Section):
 _TYPES: Mapping[type[msgspec.Struct], Mapping[str, Any]] = {
     GatePolicy: {
         "retention": Level | None,
-        "min_score": Level | None,
+        # At 1 no pair could show that a student is above it.
+        "min_score": Probability | None,
         "margin": Probability | None,
         "alpha": Probability,
         "beta": Probability,

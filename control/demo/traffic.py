@@ -35,10 +35,24 @@ class Window:
     #: at the demo's assumed prices
     cost_usd: float = 0.0
 
+    @property
+    def answered(self) -> int:
+        return len(self.latencies_s)
+
     def quantile(self, share: float) -> float | None:
         """The latency that ``share`` of the answers did not exceed, seconds."""
         ordered = sorted(self.latencies_s)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """What a caller reads from one response."""
+
+    category: str
+    by: str
+    cost_usd: float
+    inference_id: str | None
 
 
 class Traffic:
@@ -90,7 +104,10 @@ class Traffic:
         self._stopped = True
 
     async def run(self) -> None:
-        """Send until `stop`, or until the questions are used up."""
+        """Send until `stop`, or until the questions are used up.
+
+        Raises `RuntimeError` if a request is lost: then no count could be believed.
+        """
         async with self._client, self._feedback:
             due = time.monotonic()
             for question in self._questions:
@@ -103,6 +120,17 @@ class Traffic:
                 self._start(self._ask(question))
             while self._open:
                 await asyncio.wait(set(self._open))
+        self._check()
+
+    def _check(self) -> None:
+        """That nothing failed is a claim: each request must be among the answered or the failed."""
+        for name, window in self.windows.items():
+            lost = window.sent - window.answered - window.failed
+            if lost:
+                raise RuntimeError(
+                    f"{lost} of {window.sent} requests of {name!r} were neither answered nor "
+                    "failed. This is a fault of limbeck's demo: please report it"
+                )
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -114,24 +142,31 @@ class Traffic:
         window.sent += 1
         started = time.monotonic()
         try:
-            raw = await self._client.chat.completions.with_raw_response.create(
-                model=self._route, messages=[{"role": "user", "content": question.text}]
-            )
-            completion = raw.parse()
-            answer = completion.choices[0].message.content or ""
-        except openai.APIError as error:
+            answer = await self._answer(question)
+        except Exception as error:
+            # Whatever it is: for the caller an answer that can't be read is a failed request.
             window.failed += 1
             self._note(f"{type(error).__name__}: {error}")
             return
         window.latencies_s.append(time.monotonic() - started)
-        by = raw.headers.get("x-limbeck-served-by", "?")
-        window.served_by[by] = window.served_by.get(by, 0) + 1
-        if completion.usage is not None:
-            used = completion.usage
-            window.cost_usd += _cost(by, used.prompt_tokens, used.completion_tokens)
-        window.right += category_of(answer) == truth
-        if inference_id := raw.headers.get("x-limbeck-inference-id"):
-            self._start(self._tell(inference_id, truth))
+        window.served_by[answer.by] = window.served_by.get(answer.by, 0) + 1
+        window.cost_usd += answer.cost_usd
+        window.right += answer.category == truth
+        if answer.inference_id is not None:
+            self._start(self._tell(answer.inference_id, truth))
+
+    async def _answer(self, question: Question) -> _Answer:
+        raw = await self._client.chat.completions.with_raw_response.create(
+            model=self._route, messages=[{"role": "user", "content": question.text}]
+        )
+        completion = raw.parse()
+        by, used = raw.headers.get("x-limbeck-served-by", "?"), completion.usage
+        return _Answer(
+            category=category_of(completion.choices[0].message.content or ""),
+            by=by,
+            cost_usd=_cost(by, used.prompt_tokens, used.completion_tokens) if used else 0.0,
+            inference_id=raw.headers.get("x-limbeck-inference-id"),
+        )
 
     async def _tell(self, inference_id: str, truth: str) -> None:
         await asyncio.sleep(TRUTH_AFTER_S)
@@ -141,7 +176,7 @@ class Traffic:
         }  # fmt: skip
         try:
             (await self._feedback.post("feedback", json=body)).raise_for_status()
-        except httpx.HTTPError as error:
+        except Exception as error:
             self._note(f"feedback: {type(error).__name__}: {error}")
 
     def _note(self, error: str) -> None:

@@ -1,4 +1,4 @@
-"""Makes a report in its three forms, named by the hash of what it says."""
+"""Makes a report in its three forms, named by the hash of the evidence that it shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from control.config.values import RouteConfig
 from control.report.collect import collect
-from control.report.model import Report
+from control.report.model import Report, ReportBody
 from control.report.render import html, markdown
 from router.state import RouteRollouts
 from traces.store import Store
@@ -24,13 +24,21 @@ def build(
 ) -> Report:
     """Report on ``student`` of ``route``, or on its newest one.
 
-    The hash covers everything that the report says, so that an approval names evidence that
-    somebody could see. Raises `LookupError` for a student without a rollout.
+    The hash covers the evidence, so that an approval names evidence that somebody could see. Raises
+    `LookupError` for a student without a rollout.
     """
-    body = collect(store, route, student, config, rollouts, now)
-    encoded = msgspec.json.encode(body, order="sorted")
-    sha256 = hashlib.sha256(encoded).hexdigest()
+    return drawn(collect(store, route, student, config, rollouts, now))
+
+
+def drawn(body: ReportBody) -> Report:
+    """What ``body`` says, in all forms."""
+    sha256 = hashlib.sha256(msgspec.json.encode(body.basis, order="sorted")).hexdigest()
     return Report(
-        sha256=sha256, route=route, student=body.student, json=encoded,
-        markdown=markdown(body, sha256), html=html(body, sha256),
-    )  # fmt: skip
+        sha256=sha256,
+        basis=body.basis,
+        route=body.route,
+        student=body.student,
+        json=msgspec.json.encode(body, order="sorted"),
+        markdown=markdown(body, sha256),
+        html=html(body, sha256),
+    )

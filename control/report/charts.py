@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -56,14 +56,28 @@ def _scores(body: ReportBody) -> str:
         Series(name="teacher", colour=_TEACHER, points=[(p.seq, p.teacher) for p in points]),
         Series(name="student", colour=_STUDENT, points=[(p.seq, p.student) for p in points]),
     ]
-    if body.retention is not None:
-        bar = [(p.seq, body.retention * p.teacher) for p in points]
-        name = f"bar: {body.retention:g} x teacher"
-        series.append(Series(name=name, colour=_BAR, points=bar, dashed=True))
+    series += [
+        Series(
+            name=f"bar: {name}", colour=_BAR, dashed=True,
+            points=[(p.seq, line(p.teacher)) for p in points],
+        )
+        for name, line in _bars(body)
+    ]  # fmt: skip
     return line_chart(
         series, x=_pairs(body.history), y=Axis(name="mean score so far"),
         marks=_marks_by_pair(body),
     )  # fmt: skip
+
+
+def _bars(body: ReportBody) -> Iterator[tuple[str, Callable[[float], float]]]:
+    """Each bar, and the score that it asks for beside a score of the teacher."""
+    retention, least, margin = body.retention, body.min_score, body.margin
+    if retention is not None:
+        yield f"{retention:g} x teacher", lambda teacher: retention * teacher
+    if least is not None:
+        yield f"{least:g}", lambda _: least
+    if margin is not None:
+        yield f"teacher - {margin:g}", lambda teacher: teacher - margin
 
 
 def _guard(body: ReportBody) -> str:

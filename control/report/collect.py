@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from importlib.metadata import version
 
@@ -11,9 +12,10 @@ from control.config.values import RouteConfig
 from control.evidence_feed import consumed
 from control.report import sections, verdict, words
 from control.report.history import history
-from control.report.model import ReportBody
+from control.report.model import Basis, Exam, ReportBody
 from control.report.numbers import numbers
 from control.report.stored import Checkpoint, EventRow
+from router.events import Hashes
 from router.evidence import Evidence, EvidenceState
 from router.forms import bar_text
 from router.policy import GatePolicy
@@ -37,17 +39,21 @@ def collect(
     rollout = _rollout(rollouts, student)
     gate = config.policy.gate
     summary: EvidenceSummary | None = None
+    state: EvidenceState | None = None
     points = []
     if rollout is not None:
         key = sections.key(route, rollout)
         evidence = Evidence(config.policy, k=rollout.k, marks=rollout.marks)
         points = history(evidence, consumed(store, key))
         _exclude_outages(evidence, store.one("evidence_checkpoint", Checkpoint, **key.params))
-        summary = evidence.summary(now)
+        state, summary = evidence.state(), evidence.summary(now)
+    guard = verdict.nearest_alarm(summary) if summary else None
     events = store.all("report_events", EventRow, route=route)
     traffic = sections.traffic(store, route, rollout)
     student_row = sections.student(store, route, rollout)
+    exam = sections.exam(store, route, student_row)
     return ReportBody(
+        basis=_basis(rollouts, rollout, summary, state, exam),
         limbeck=version("limbeck"),
         made=words.moment(now),
         route=route,
@@ -66,7 +72,7 @@ def collect(
         outcomes=sections.outcomes(store, route, rollout),
         traffic=[sections.served(row) for row in traffic],
         money=sections.money(store, route, traffic, config),
-        exam=sections.exam(store, route, student_row),
+        exam=exam,
         funnel=sections.funnel(student_row),
         disagreements=sections.disagreements(store, route, rollout),
         events=[sections.happened(row) for row in events],
@@ -78,10 +84,12 @@ def collect(
         commands=verdict.commands(route, rollout),
         lineage=sections.lineage(student_row, rollout),
         history=points,
-        shares=sections.shares(store, route),
+        shares=sections.shares(store, route, rollout),
         log_threshold=math.log(summary.threshold) if summary else None,
-        log_alarm=math.log(summary.guards[0].arl) if summary and summary.guards else None,
+        log_alarm=math.log(guard.arl) if guard else None,
         retention=gate.retention,
+        min_score=gate.min_score,
+        margin=gate.margin,
         marks=[
             (row.ts, row.stage_to)
             for row in events
@@ -89,6 +97,30 @@ def collect(
             and row.stage_to != row.stage_from
         ],
     )  # fmt: skip
+
+
+def _basis(
+    rollouts: RouteRollouts,
+    rollout: Rollout | None,
+    summary: EvidenceSummary | None,
+    state: EvidenceState | None,
+    exam: list[Exam],
+) -> Basis:
+    numbers = None if state is None else msgspec.json.encode(state)
+    return Basis(
+        route=rollouts.route,
+        student=rollout.student if rollout else None,
+        k=rollout.k if rollout else None,
+        stage=rollout.stage.value if rollout else None,
+        entered=rollout.entered if rollout else None,
+        events=rollouts.seq,
+        pairs=state.seq if state else 0,
+        hashes=rollout.hashes if rollout else Hashes(),
+        gate=summary.gate.verdict if summary else None,
+        guard=summary.guard.verdict if summary else None,
+        evidence=hashlib.sha256(numbers).hexdigest() if numbers else None,
+        exam=exam,
+    )
 
 
 def _exclude_outages(evidence: Evidence, checkpoint: Checkpoint | None) -> None:

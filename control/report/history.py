@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from control.evidence_feed import StoredPair, add
+from control.evidence_feed import add
 from control.report.model import Point
 from control.report.thinning import thinned
+from control.stored_pair import StoredPair
 from router.evidence import Evidence
 
 #: more points than a plot can show are no use in the JSON form either

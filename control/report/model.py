@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from router.events import Hashes
+
 SCHEMA = 1
 
 
@@ -69,7 +71,7 @@ class Happened(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """State of the evidence after one consumed pair."""
+    """State of the evidence after one consumed pair, as in `router.evidence.Reading`."""
 
     seq: int
     ts: float
@@ -85,13 +87,42 @@ class Slice(msgspec.Struct, frozen=True, kw_only=True):
 
     at: float
     n: int
+    #: of this report's student, not of another one's
     by_student: int
 
 
+class Basis(msgspec.Struct, frozen=True, kw_only=True):
+    """The evidence that a report shows, and nothing that changes without it. Its hash is the name.
+
+    Two reports on the same evidence have one name, whenever they were written and whatever other
+    traffic came meanwhile.
+    """
+
+    route: str
+    student: str | None
+    k: int | None
+    stage: str | None
+    #: when that stage was entered, Unix seconds; a report is about one stay there
+    entered: float | None
+    #: last event of the route
+    events: int
+    #: last consumed pair
+    pairs: int
+    #: what the evidence was gathered under, and the configuration in force
+    hashes: Hashes
+    #: verdicts of gate and guard
+    gate: str | None
+    guard: str | None
+    #: SHA-256 of all numbers of the evidence
+    evidence: str | None
+    exam: list[Exam]
+
+
 class ReportBody(msgspec.Struct, frozen=True, kw_only=True):
-    """One route's promotion report. Its SHA-256 is its name."""
+    """One route's promotion report."""
 
     schema: int = SCHEMA
+    basis: Basis
     limbeck: str
     made: str
     route: str
@@ -119,7 +150,10 @@ class ReportBody(msgspec.Struct, frozen=True, kw_only=True):
     #: log of the threshold that the gate must reach, and of the guard's alarm level
     log_threshold: float | None
     log_alarm: float | None
+    #: the bars, each of which must be passed; None: not set
     retention: float | None
+    min_score: float | None = None
+    margin: float | None = None
     #: (log E's place in time, stage) of each transition of this student
     marks: list[tuple[float, str]]
 
@@ -127,7 +161,9 @@ class ReportBody(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A finished report in its three forms."""
 
+    #: of the basis: the report's name
     sha256: str
+    basis: Basis
     route: str
     student: str | None
     json: bytes

@@ -57,7 +57,7 @@ def numbers(summary: EvidenceSummary, policy: GatePolicy) -> list[Named]:
             Named(
                 name=f"guard: no longer {_form(guard.kind, guard.bar)}",
                 value=f"M {words.e_value(guard.log_m)}",
-                note=f"{what} at {guard.arl:,.0f}; highest over {words.plural(guard.n, 'pair')}",
+                note=f"{what} at {guard.arl:,.0f}; after {words.plural(guard.n, 'pair')}",
             )
         )
     return rows

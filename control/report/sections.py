@@ -196,7 +196,8 @@ def lineage(row: StudentRow | None, rollout: Rollout | None) -> list[Named]:
     return [Named(name=name, value=value) for name, value in pairs if value]
 
 
-def shares(store: Store, route: str) -> list[Slice]:
+def shares(store: Store, route: str, rollout: Rollout | None) -> list[Slice]:
+    """What share of the route's requests the student answered, over time."""
     span = store.one("report_span", Span, route=route)
     if span is None or span.first is None or span.last is None:
         return []
@@ -204,6 +205,7 @@ def shares(store: Store, route: str) -> list[Slice]:
     # Whole slices only, the last one too: a nearly empty one would show a share of chance.
     slice_s = max(1.0, (span.last - span.first) / slices)
     rows = store.all(
-        "report_shares", Share, route=route, first=span.first, slice_s=slice_s, slices=slices
-    )
+        "report_shares", Share, route=route, student=rollout.student if rollout else "",
+        first=span.first, slice_s=slice_s, slices=slices,
+    )  # fmt: skip
     return [Slice(at=row.at, n=row.n, by_student=row.by_student) for row in rows]

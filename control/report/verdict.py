@@ -8,7 +8,7 @@ from control.report.stored import Traffic
 from router.policy import RolloutPolicy
 from router.stages import RAMP, Stage
 from router.state import Rollout
-from router.verdicts import EvidenceSummary
+from router.verdicts import EvidenceSummary, GuardSummary
 
 _GOOD = frozenset({Stage.READY, Stage.R1, Stage.R5, Stage.R25, Stage.R50, Stage.LIVE})
 _BAD = frozenset({Stage.ROLLED_BACK, Stage.REJECTED, Stage.KILLED})
@@ -77,13 +77,21 @@ def tiles(
                 value=words.e_value(summary.log_e),
             )
         )
-        figures += [
-            Named(name=f"highest M of the guard; rolls back at {guard.arl:,.0f}",
-                  value=words.e_value(guard.log_m))
-            for guard in summary.guards[:1]
-            if guard.n
-        ]  # fmt: skip
+        guard = nearest_alarm(summary)
+        if guard is not None:
+            figures.append(
+                Named(
+                    name=f"M of the guard; rolls back at {guard.arl:,.0f}",
+                    value=words.e_value(guard.log_m),
+                )
+            )
     return figures
+
+
+def nearest_alarm(summary: EvidenceSummary) -> GuardSummary | None:
+    """Of the guards that roll back, one for each bar, the one with the highest M."""
+    running = [guard for guard in summary.guards if guard.guard == "bar" and guard.n]
+    return max(running, key=lambda guard: guard.log_m or 0.0, default=None)
 
 
 def _price_and_time(teacher: Traffic | None, student: Traffic | None) -> list[Named]:

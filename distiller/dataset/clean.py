@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from distiller.dataset.gold import ABOUT_THE_ANSWER
 from distiller.dataset.near import near_rows
 from distiller.dataset.text import (
     canonical,
@@ -24,6 +23,7 @@ from distiller.dataset.text import (
     without_template,
 )
 from distiller.dataset.values import Drop, Dropped, Row, Source, Split
+from programs.gold import ABOUT_THE_ANSWER
 
 #: less agreement of the teacher with itself on one input teaches nothing
 _AGREEMENT = 2 / 3
@@ -39,6 +39,7 @@ def deduplicate(rows: Iterable[Row], *, program: bool) -> Cleaned:
 
     Corrections come first, then the best score, then the newest. Where the teacher's answers to
     one input agree in less than two thirds, and no correction settles it, all of them go.
+    Volunteered corrections settle only that: verified answers that agree outweigh them.
     """
     groups: defaultdict[tuple[str, Split], list[Row]] = defaultdict(list)
     for row in rows:
@@ -47,24 +48,31 @@ def deduplicate(rows: Iterable[Row], *, program: bool) -> Cleaned:
     kept: list[Row] = []
     dropped: list[Dropped] = []
     for group in groups.values():
-        best, *others = sorted(group, key=_rank, reverse=True)
-        if best.source is Source.TEACHER and _agreement(group) < _AGREEMENT:
+        best = _best(group)
+        if best is None:
             dropped += [_drop(row, Drop.TEACHER_DISAGREES) for row in group]
             continue
-        kept.append(msgspec.structs.replace(best, n_dups=len(others)))
-        dropped += [_drop(row, Drop.DUPLICATE) for row in others]
+        others = [_drop(row, _lost_to(best, row)) for row in group if row is not best]
+        same = sum(other.reason is Drop.DUPLICATE for other in others)
+        kept.append(msgspec.structs.replace(best, n_dups=same))
+        dropped += others
     return Cleaned(kept, dropped)
 
 
 def decontaminate(train: Sequence[Row], held_out: Sequence[Row], *, program: bool) -> Cleaned:
     """Drop the train rows whose inputs are near a held-out row's."""
-    texts = without_template([_compared(row, program=program) for row in (*train, *held_out)])
-    near = near_rows(texts[: len(train)], texts[len(train) :])
+    near = near_inputs(train, held_out, program=program)
     kept = [row for row, close in zip(train, near, strict=True) if not close]
     dropped = [
         _drop(row, Drop.NEAR_HOLDOUT) for row, close in zip(train, near, strict=True) if close
     ]
     return Cleaned(kept, dropped)
+
+
+def near_inputs(rows: Sequence[Row], others: Sequence[Row], *, program: bool) -> list[bool]:
+    """Say for each row whether its inputs are near those of one of the others."""
+    texts = without_template([_compared(row, program=program) for row in (*rows, *others)])
+    return near_rows(texts[: len(rows)], texts[len(rows) :])
 
 
 def cap_exam(exam: Sequence[Row], most: int) -> Cleaned:
@@ -75,18 +83,35 @@ def cap_exam(exam: Sequence[Row], most: int) -> Cleaned:
     return Cleaned(ordered[:most], [_drop(row, Drop.EXAM_FULL) for row in ordered[most:]])
 
 
-def _rank(row: Row) -> tuple[bool, float, str, str]:
-    score = -1.0 if row.score is None else row.score
-    return row.source is Source.CORRECTION, score, row.trace_id, row.call_id or ""
+def _best(group: Sequence[Row]) -> Row | None:
+    """The row that stays; None: the teacher contradicts itself, and nobody settles it."""
+    from_teacher = [row for row in group if row.source is Source.TEACHER]
+    agree = bool(from_teacher) and _agreement(from_teacher) >= _AGREEMENT
+    candidates = (
+        [row for row in group if row.source is Source.CORRECTION],
+        from_teacher if agree else [],
+        [row for row in group if row.source is Source.VOLUNTEERED],
+    )
+    best = next((rows for rows in candidates if rows), None)
+    return None if best is None else max(best, key=_rank)
+
+
+def _rank(row: Row) -> tuple[float, str, str]:
+    return -1.0 if row.score is None else row.score, row.trace_id, row.call_id or ""
+
+
+def _lost_to(best: Row, row: Row) -> Drop:
+    outvoted = row.source is Source.VOLUNTEERED and best.source is not Source.VOLUNTEERED
+    return Drop.OUTVOTED if outvoted and _answer(row) != _answer(best) else Drop.DUPLICATE
 
 
 def _agreement(group: Sequence[Row]) -> float:
     """Share of the commonest answer."""
-    answers = Counter(
-        canonical({k: v for k, v in row.outputs.items() if k not in ABOUT_THE_ANSWER})
-        for row in group
-    )
-    return max(answers.values()) / len(group)
+    return max(Counter(_answer(row) for row in group).values()) / len(group)
+
+
+def _answer(row: Row) -> bytes:
+    return canonical({k: v for k, v in row.outputs.items() if k not in ABOUT_THE_ANSWER})
 
 
 def _compared(row: Row, *, program: bool) -> str:

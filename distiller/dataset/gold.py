@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
-from distiller.dataset.text import flatten
-from distiller.dataset.values import PLAIN_PREDICTOR, Drop
-
-#: what a teacher says about its own answer; it says nothing about the right one
-ABOUT_THE_ANSWER = frozenset({"reasoning", "confidence"})
+from distiller.dataset.values import Drop
+from programs import gold as readings
+from programs.json_values import json_object
 
 
-def plain_gold(gold: str) -> dict[str, Any]:
-    """The right answer of a plain route, from the feedback's JSON text.
+def plain_gold(gold: str, answer: str, *, as_json: bool) -> dict[str, Any] | Drop:
+    """The right output of a plain route, from the feedback's JSON text.
 
-    A string is the answer, and so is the field ``answer`` of an object; anything else is an
-    answer in JSON.
+    ``answer`` is what was answered: gold for a JSON object must be one too.
     """
-    value = msgspec.json.decode(gold)
-    if isinstance(value, dict) and PLAIN_PREDICTOR in value:
-        value = value[PLAIN_PREDICTOR]
-    return {PLAIN_PREDICTOR: flatten(value)}
+    text = readings.plain_gold(msgspec.json.decode(gold), as_json=as_json).text
+    if not text.strip():
+        return Drop.GOLD_EMPTY
+    if as_json and json_object(answer) is not None and json_object(text) is None:
+        return Drop.GOLD_TYPE
+    return {readings.ANSWER: text}
 
 
-def program_gold(gold: str, fields: Collection[str]) -> dict[str, Any] | Drop:
-    """The right values of a predictor's output fields.
-
-    ``fields`` are the outputs that the predictor made. A value that is no object belongs to the
-    one field that it can belong to.
-    """
-    value = msgspec.json.decode(gold)
-    if isinstance(value, dict):
-        known = {name: value[name] for name in sorted(value) if name in fields}
-        return known or Drop.GOLD_UNKNOWN
-    answers = sorted(set(fields) - ABOUT_THE_ANSWER)
-    return {answers[0]: value} if len(answers) == 1 else Drop.GOLD_UNKNOWN
+def program_gold(gold: str, outputs: dict[str, Any]) -> dict[str, Any] | Drop:
+    """The right values of a predictor's output fields, of the types that its ``outputs`` had."""
+    values = readings.program_gold(msgspec.json.decode(gold), outputs)
+    known = {
+        name: _typed(values[name], outputs[name]) for name in sorted(values) if name in outputs
+    }
+    if not known:
+        return Drop.GOLD_UNKNOWN
+    if None in known.values():
+        return Drop.GOLD_TYPE
+    return Drop.GOLD_EMPTY if _is_blank(corrected(outputs, known)) else known
 
 
 def answer_fields(outputs: dict[str, Any]) -> set[str]:
@@ -60,4 +57,21 @@ def corrected(outputs: dict[str, Any], gold: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_confidence(name: str, value: Any) -> bool:
-    return name == "confidence" and isinstance(value, int | float) and not isinstance(value, bool)
+    return name == "confidence" and _is_number(value)
+
+
+def _is_blank(outputs: dict[str, Any]) -> bool:
+    shown = [outputs[name] for name in answer_fields(outputs)]
+    return bool(shown) and all(isinstance(value, str) and not value.strip() for value in shown)
+
+
+def _typed(value: Any, like: Any) -> Any:
+    """``value`` in the type of ``like``; None where it has another one."""
+    if _is_number(value) and _is_number(like):
+        whole = int(value) if float(value).is_integer() else None
+        return whole if isinstance(like, int) else float(value)
+    return value if type(value) is type(like) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

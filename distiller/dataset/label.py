@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from distiller.dataset.gold import answer_fields, corrected, plain_gold, program_gold
+from distiller.dataset.steps import Step, steps_of
 from distiller.dataset.text import canonical
 from distiller.dataset.values import (
     PLAIN_PREDICTOR,
-    Call,
     DatasetSpec,
     Drop,
     Dropped,
@@ -30,20 +30,12 @@ _FINISHED = frozenset({None, "stop", "tool_calls"})
 _EVIDENCE = frozenset({"all", "audit"})
 
 
-class _Step(msgspec.Struct, frozen=True, kw_only=True):
-    """What the route's predictor was given in one trace, and what it answered."""
-
-    call_id: str | None = None
-    inputs: dict[str, Any]
-    outputs: dict[str, Any]
-
-
 def label(trace: Trace, predictor: str, spec: DatasetSpec) -> list[Row | Dropped]:
     """The rows of one trace; at least one entry, so that nothing vanishes without a reason."""
     split = None if trace.bucket is None else Split(split_of(trace.bucket))
     reason = _ineligible(trace, spec)
     if reason is None and split is not None:
-        steps = _steps(trace, predictor, program=spec.program)
+        steps = steps_of(trace, predictor, spec)
         if isinstance(steps, Drop):
             reason = steps
         elif split in (Split.EXAM, Split.CALIBRATION):
@@ -67,27 +59,8 @@ def _ineligible(trace: Trace, spec: DatasetSpec) -> Drop | None:
     return next((reason for broken, reason in rules if broken), None)
 
 
-def _steps(trace: Trace, predictor: str, *, program: bool) -> list[_Step] | Drop:
-    """The distinct complete runs of the predictor, in order."""
-    if not program:
-        if not trace.text or not trace.answer:
-            return Drop.NO_TEXT
-        return [_Step(inputs={"text": trace.text}, outputs={PLAIN_PREDICTOR: trace.answer})]
-    steps: dict[bytes, _Step] = {}
-    for call in trace.calls:
-        if call.predictor == predictor and _complete(call):
-            step = _Step(call_id=call.call_id, inputs=call.inputs, outputs=call.outputs or {})
-            steps[canonical(call.inputs)] = step
-    return list(steps.values()) or Drop.NO_CALL
-
-
-def _complete(call: Call) -> bool:
-    outputs = call.outputs
-    return call.error is None and bool(outputs) and None not in (outputs or {}).values()
-
-
 def _held_out(
-    trace: Trace, steps: list[_Step], predictor: str, split: Split, spec: DatasetSpec
+    trace: Trace, steps: list[Step], predictor: str, split: Split, spec: DatasetSpec
 ) -> Row | Dropped:
     """An exam or calibration row: teacher-served, labelled, whatever the score."""
     step = steps[-1]
@@ -102,11 +75,11 @@ def _held_out(
     return msgspec.structs.replace(row, gold=_gold_text(trace))
 
 
-def _right_outputs(trace: Trace, step: _Step, spec: DatasetSpec) -> dict[str, Any] | Drop:
+def _right_outputs(trace: Trace, step: Step, spec: DatasetSpec) -> dict[str, Any] | Drop:
     """What a label that is evidence says to be right. A wrong answer alone says nothing of it."""
     if trace.coverage in _EVIDENCE:
         if trace.gold is not None:
-            return _correction(trace.gold, step, taught=True, program=spec.program)
+            return _correction(trace.gold, step, spec, taught=True)
         if trace.confirmed is False:
             return Drop.NO_GOLD
     elif spec.needs_label:
@@ -124,7 +97,7 @@ def _gold_text(trace: Trace) -> str | None:
 
 
 def _trained_on(
-    trace: Trace, steps: list[_Step], predictor: str, split: Split, spec: DatasetSpec
+    trace: Trace, steps: list[Step], predictor: str, split: Split, spec: DatasetSpec
 ) -> list[Row | Dropped]:
     """Train and dev rows: the teacher's outputs where they passed, else the corrected ones."""
     taught = trace.served_by == "teacher"
@@ -138,15 +111,19 @@ def _trained_on(
         return [_dropped(trace, predictor, split, reason, step)]
     if len(steps) > 1:
         return [_dropped(trace, predictor, split, Drop.REPEATED_PREDICTOR, step)]
-    outputs = _correction(trace.gold, step, taught=taught, program=spec.program)
+    outputs = _correction(trace.gold, step, spec, taught=taught)
     if isinstance(outputs, Drop):
         return [_dropped(trace, predictor, split, outputs, step)]
-    return [_row(trace, step, predictor, split, Source.CORRECTION, outputs)]
+    evidence = trace.coverage in _EVIDENCE
+    source = Source.CORRECTION if evidence else Source.VOLUNTEERED
+    return [_row(trace, step, predictor, split, source, outputs)]
 
 
-def _correction(raw: str, step: _Step, *, taught: bool, program: bool) -> dict[str, Any] | Drop:
+def _correction(raw: str, step: Step, spec: DatasetSpec, *, taught: bool) -> dict[str, Any] | Drop:
     """The right output. Of a student's answer nothing may stay: there gold must cover it all."""
-    gold = program_gold(raw, step.outputs) if program else plain_gold(raw)
+    if not spec.program:
+        return plain_gold(raw, step.outputs[PLAIN_PREDICTOR], as_json=spec.as_json)
+    gold = program_gold(raw, step.outputs)
     if isinstance(gold, Drop):
         return gold
     if not taught and not answer_fields(step.outputs) <= set(gold):
@@ -156,7 +133,7 @@ def _correction(raw: str, step: _Step, *, taught: bool, program: bool) -> dict[s
 
 def _row(
     trace: Trace,
-    step: _Step,
+    step: Step,
     predictor: str,
     split: Split,
     source: Source,
@@ -177,7 +154,7 @@ def _row(
 
 
 def _dropped(
-    trace: Trace, predictor: str, split: Split | None, reason: Drop, step: _Step | None = None
+    trace: Trace, predictor: str, split: Split | None, reason: Drop, step: Step | None = None
 ) -> Dropped:
     return Dropped(
         trace_id=trace.trace_id,

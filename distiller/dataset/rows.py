@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from distiller.artefact import Adapter
+from distiller.chat import message_of
 from distiller.dataset.text import messages_of
 from distiller.dataset.values import PLAIN_PREDICTOR, Dataset, Row, Split
 from distiller.errors import DistillerError
@@ -87,6 +88,7 @@ async def _rendered(
         rendered = await render(job)
     except ProgramError as error:
         raise RenderError(str(error)) from error
+    rendered = msgspec.structs.replace(rendered, rows=[_checked(row) for row in rendered.rows])
     problems = Counter(row.problem for row in rendered.rows if row.problem)
     if problems.total() > _MOST_PROBLEMS * len(rows):
         problem, n = problems.most_common(1)[0]
@@ -95,6 +97,16 @@ async def _rendered(
             f"{n} of them: {problem}"
         )
     return rendered
+
+
+def _checked(row: program_rows.RenderedRow) -> program_rows.RenderedRow:
+    """A trainer refuses a whole file for one message that is not text, such as an image."""
+    try:
+        for message in row.messages:
+            message_of(message)
+    except ValueError as error:
+        return program_rows.RenderedRow(problem=str(error))
+    return row
 
 
 def _plain_line(row: Row) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from distiller.dataset.build import row_sha256, spec_body
+from distiller.dataset.text import messages_of, plain_inputs
 from distiller.dataset.values import (
     Call,
     Dataset,
@@ -44,7 +45,6 @@ class _StoredTrace(msgspec.Struct, frozen=True, kw_only=True):
     program_version: str
     bucket: int | None
     request: str
-    text: str | None
     answer: str | None
     gold: str | None
     confirmed: bool | None
@@ -76,7 +76,6 @@ class _StoredRow(msgspec.Struct, frozen=True, kw_only=True):
     gold: str | None
     inputs: str | None
     request: str
-    text: str | None
     answer: str | None
 
 
@@ -171,6 +170,12 @@ def load(store: Store, dataset_id: str) -> Dataset:
     )
 
 
+def rows_left(store: Store, dataset_id: str) -> list[Row]:
+    """The rows of a dataset whose traces are still there, whatever became of the others."""
+    stored = store.all("dataset_rows_kept", _StoredRow, dataset_id=dataset_id)
+    return [_row(one) for one in stored]
+
+
 def _call(stored: _StoredCall) -> Call:
     return Call(
         trace_id=stored.trace_id,
@@ -191,7 +196,7 @@ def _row(stored: _StoredRow) -> Row:
         predictor=stored.predictor,
         split=stored.split,
         source=stored.source,
-        inputs={"text": stored.text} if inputs is None else inputs,
+        inputs=plain_inputs(messages_of(stored.request)) if inputs is None else inputs,
         outputs=_object(stored.outputs) or {},
         gold=stored.gold,
         request=stored.request,

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from traces.chat import last_user_text, text_of
+
 #: a line in at least this share of the texts is part of a template
 _CONSTANT_SHARE = 0.9
 #: shorter lines are too little to call them a template
@@ -69,7 +71,7 @@ def inputs_key(inputs: dict[str, Any]) -> str:
 
 def messages_key(messages: Sequence[dict[str, Any]]) -> str:
     """Hash of the normalised messages; another system prompt makes another input."""
-    return digest([[m.get("role"), normalise(flatten(m.get("content")))] for m in messages])
+    return digest([[m.get("role"), normalise(text_of(m.get("content")))] for m in messages])
 
 
 def messages_of(request: str) -> list[dict[str, Any]]:
@@ -77,10 +79,14 @@ def messages_of(request: str) -> list[dict[str, Any]]:
     return msgspec.json.decode(request, type=_Request).messages
 
 
+def plain_inputs(messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What a plain route's predictor is given: the text that the student server will read."""
+    return {"text": last_user_text(messages)}
+
+
 def user_text(messages: Sequence[dict[str, Any]]) -> str:
     """What the user wrote, without instructions and answers."""
-    said = [m.get("content") for m in messages if m.get("role") == "user"]
-    return "\n".join(flatten(part) for part in said if part is not None)
+    return "\n".join(text_of(m.get("content")) for m in messages if m.get("role") == "user")
 
 
 def without_template(texts: Sequence[str]) -> list[str]:

@@ -11,8 +11,10 @@ from typing import Any
 
 import msgspec
 
-#: the one predictor of a plain route
-PLAIN_PREDICTOR = "answer"
+from programs.gold import ANSWER
+
+#: the one predictor of a plain route, and its one output
+PLAIN_PREDICTOR = ANSWER
 
 
 class Split(StrEnum):
@@ -34,6 +36,8 @@ class Source(StrEnum):
     TEACHER = "teacher"
     #: the corrected output of a request that was answered wrongly, or by a student
     CORRECTION = "correction"
+    #: the same from anybody who cared to say so: no evidence, and no match for verified answers
+    VOLUNTEERED = "volunteered correction"
     #: exam and calibration: the right output, whatever was answered
     GOLD = "gold"
 
@@ -49,16 +53,20 @@ class Drop(StrEnum):
     OTHER_VERSION = "other program version"
     NO_BUCKET = "no split bucket"
     NO_TEXT = "no text to learn from"
+    NOT_TEXT = "messages that are not text alone"
     NO_CALL = "no complete call of the predictor"
-    REPEATED_PREDICTOR = "gold, but the predictor ran more than once"
+    REPEATED_PREDICTOR = "the predictor ran more than once, and which run counts is not known"
     STUDENT_SERVED = "served by a student, without gold"
     NO_LABEL = "no label of coverage all or audit"
     NO_GOLD = "labelled as wrong, without the right output"
     GOLD_UNKNOWN = "gold names no output of the predictor"
     GOLD_INCOMPLETE = "gold lacks an output of the predictor"
+    GOLD_TYPE = "gold of another type than the output"
+    GOLD_EMPTY = "empty gold"
     NOT_SCORED = "not scored"
     BELOW_PASS = "below the pass score"
     DUPLICATE = "duplicate input"
+    OUTVOTED = "volunteered, against verified answers to this input"
     TEACHER_DISAGREES = "the teacher contradicts itself on this input"
     NEAR_HOLDOUT = "near a dev, calibration or exam row"
     EXAM_FULL = "the exam is full"
@@ -70,6 +78,8 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True):
     route: str
     #: rows come from the program's predictor calls; else from the request and its answer
     program: bool
+    #: a plain route that answers in JSON: equal objects are equal answers
+    as_json: bool = False
     program_version: str
     metric_hash: str
     #: newest moment that counts, Unix seconds
@@ -116,7 +126,6 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     bucket: int | None
     #: the recorded request body, JSON
     request: str
-    text: str | None = None
     answer: str | None = None
     calls: tuple[Call, ...] = ()
     #: the right output as JSON text, if somebody gave it

@@ -32,6 +32,8 @@ class Rows:
     train: Sequence[Row]
     dev: Sequence[Row]
     calibration: Sequence[Row]
+    #: how many of the training file are dev rows, as there were no others
+    held_out: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,19 +80,23 @@ def load_rows(folder: Path, job: Job) -> Rows:
         rows += read_rows(folder / VALIDATION_FILE, split="dev")
     train = [row for row in rows if row.split == "train"]
     dev = [row for row in rows if row.split == "dev"]
+    in_file = len(train)
     if not dev:
         held_out = [_is_held_out(job.seed, position) for position in range(len(train))]
         dev = [row for row, out in zip(train, held_out, strict=True) if out]
         train = [row for row, out in zip(train, held_out, strict=True) if not out]
     return Rows(
-        train=train, dev=dev, calibration=[row for row in rows if row.split == "calibration"]
+        train=train,
+        dev=dev,
+        calibration=[row for row in rows if row.split == "calibration"],
+        held_out=in_file - len(train),
     )
 
 
 def check_row_count(run: Run, *, default: int) -> None:
     """Raise `Refused` if there are fewer training rows than asked for."""
     least = run.job.hyperparameters.min_rows or default
-    count = len(run.rows.train)
+    count = len(run.rows.train) + run.rows.held_out
     if count < least:
         raise Refused(
             f"{run.job.base} needs at least {least} training rows, the file has {count}. Collect "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.errors import SnapshotError
-
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+#: what may stand in a request's head; anything else ends a line, or can't be sent
+_VISIBLE = re.compile(r"[\x21-\x7e]*")
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,23 +29,45 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         return host if self.port == default else f"{host}:{self.port}"
 
 
-def parse_base_url(base_url: str, *, upstream: str) -> Address:
-    """Take a base URL apart; raise `SnapshotError` for one that can't be called."""
-    try:
-        parts = urlsplit(base_url)
-        port = parts.port
-    except ValueError as error:
-        raise SnapshotError(f"upstream {upstream!r}: base_url {base_url!r}: {error}") from error
+def parse_base_url(base_url: str) -> Address:
+    """Take a base URL apart; raise `ValueError`, with what is wrong, for one nobody can call."""
+    parts = urlsplit(base_url)
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        raise SnapshotError(
-            f"upstream {upstream!r}: base_url {base_url!r} is no http:// or https:// address"
-        )
+        raise ValueError('must be an http(s) URL, for example "https://api.openai.com/v1"')
+    if not _VISIBLE.fullmatch(parts.path):
+        raise ValueError("its path holds a character that no URL can: percent-encode it")
     return Address(
-        host=parts.hostname,
-        port=port or _DEFAULT_PORTS[parts.scheme],
+        host=_host(parts.hostname),
+        port=parts.port or _DEFAULT_PORTS[parts.scheme],
         tls=parts.scheme == "https",
         path=parts.path.rstrip("/"),
     )
+
+
+def _host(name: str) -> str:
+    """Return the name as it is looked up, in ASCII; raise `ValueError` if it can't be one."""
+    try:
+        # Also checks that every part of it is 1 to 63 characters long.
+        host = name.encode("idna").decode()
+    except UnicodeError:
+        host = " "
+    if not _VISIBLE.fullmatch(host):
+        raise ValueError(f"{name!r} can't be the name of a host")
+    return host
+
+
+def clean_key(value: str) -> str:
+    """Return a key without the line end that mounted secrets have.
+
+    Raises `ValueError`, without the key, for one that can't be sent.
+    """
+    key = value.strip()
+    if not _VISIBLE.fullmatch(key):
+        raise ValueError(
+            "holds white space or a character outside ASCII, which no header can carry:"
+            " set it to the bare key"
+        )
+    return key
 
 
 def request_head(address: Address, api_key: str | None) -> bytes:
@@ -60,4 +83,4 @@ def request_head(address: Address, api_key: str | None) -> bytes:
     ]
     if api_key is not None:
         lines.append(f"authorization: Bearer {api_key}")
-    return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
+    return "".join(f"{line}\r\n" for line in lines).encode("ascii")

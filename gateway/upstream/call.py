@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 IDLE_S = 600.0
 #: unread bytes of a stream above which the upstream is held back
 HIGH_WATER_BYTES = 256 * 1024
+#: a reused connection that is lost sooner than this after the request was closed already, seconds;
+#: later, the upstream may have worked on it, and would do so twice
+STALE_S = 1.0
+#: an upstream has so long to end an answer that nobody reads on, seconds
+LET_GO_S = 1.0
 
 
 class Source(Protocol):
@@ -33,12 +38,15 @@ class Call(Timer):
 
     __slots__ = (
         "_answer_by",
+        "_answer_late",
         "_body",
+        "_carried_at",
         "_chunks",
         "_connection",
         "_error",
         "_head",
         "_idle_s",
+        "_late",
         "_paused",
         "_retried",
         "_size",
@@ -68,6 +76,8 @@ class Call(Timer):
         total_by: float,
         idle_s: float,
         fresh: bool,
+        answer_late: type[UpstreamTimeout],
+        late: type[UpstreamTimeout],
     ) -> None:
         self._source = source
         self._wheel = wheel
@@ -76,6 +86,9 @@ class Call(Timer):
         #: the answer must be usable by then: complete, or its first byte if it streams
         self._answer_by = answer_by
         self._total_by = total_by
+        #: what it fails with at these two
+        self._answer_late = answer_late
+        self._late = late
         self._idle_s = idle_s
         self._connection: Connection | None = None
         self._error: GatewayError | None = None
@@ -85,6 +98,7 @@ class Call(Timer):
         self._unread = 0
         self._paused = False
         self._retried = False
+        self._carried_at = 0.0
         #: the upstream's name, for messages
         self.name = f"upstream {source.name!r}"
         #: a connection of its own: it must be certain whether the request was delivered
@@ -143,6 +157,14 @@ class Call(Timer):
             connection.abort()
         self._wake()
 
+    def let_go(self) -> None:
+        """Nobody reads on: an upstream that does not end its answer soon loses its connection."""
+        if self.complete or self._error is not None:
+            return
+        self._wheel.remove(self)
+        self._total_by = self._wheel.now + LET_GO_S
+        self._wheel.add(self, self._total_by)
+
     @property
     def waits_for_connection(self) -> bool:
         return self._connection is None and self._error is None and not self.complete
@@ -168,13 +190,14 @@ class Call(Timer):
     def carry(self, connection: Connection) -> None:
         """Send the request on this connection."""
         self._connection = connection
+        self._carried_at = self._wheel.now
         connection.send(self, self._head, self._body)
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
         self.status = status
         self.headers = headers
         content_type = headers.get(b"content-type", b"")
-        self.streams = status < 300 and content_type.startswith(b"text/event-stream")
+        self.streams = status < 300 and content_type.lower().startswith(b"text/event-stream")
         self.head_ready = True
 
     def on_body(self, data: bytes) -> None:
@@ -207,8 +230,7 @@ class Call(Timer):
 
     def on_lost(self, error: UpstreamLost) -> None:
         connection, self._connection = self._connection, None
-        stale = connection is not None and connection.calls > 1
-        if stale and not self.head_ready and not self._retried:
+        if connection is not None and connection.calls > 1 and self._is_stale():
             # The upstream closed an idle connection just as we wrote to it.
             self._retried = True
             self.fresh = True
@@ -216,15 +238,20 @@ class Call(Timer):
             return
         self.fail(error)
 
+    def _is_stale(self) -> bool:
+        """Whether a lost connection was closed before the request came: not one byte, and soon."""
+        soon = self._wheel.now < self._carried_at + STALE_S
+        return soon and not self.last_byte and not self._retried
+
     # Deadlines
 
     def on_due(self, now: float) -> None:
         if self.complete or self._error is not None:
             return
         if now >= self._total_by:
-            self.fail(UpstreamTimeout(f"{self.name} did not finish its answer in time"))
+            self.fail(self._late(f"{self.name} did not finish its answer in time"))
         elif self._answer_by is not None and now >= self._answer_by:
-            self.fail(UpstreamTimeout(f"{self.name} did not answer in time"))
+            self.fail(self._answer_late(f"{self.name} did not answer in time"))
         elif self.last_byte and not self._paused and now >= self.last_byte + self._idle_s:
             self.fail(UpstreamTimeout(f"{self.name} was silent for {self._idle_s:.0f} s"))
         else:

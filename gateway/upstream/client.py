@@ -7,7 +7,7 @@ import functools
 import ssl
 from collections import deque
 
-from gateway.errors import ConnectFailed
+from gateway.errors import ConnectFailed, UpstreamTimeout
 from gateway.upstream.address import Address, request_head
 from gateway.upstream.call import IDLE_S, Call
 from gateway.upstream.connection import Connection
@@ -87,13 +87,16 @@ class Client(Timer):
         answer_by: float | None = None,
         idle_s: float = IDLE_S,
         fresh: bool = False,
+        answer_late: type[UpstreamTimeout] = UpstreamTimeout,
+        late: type[UpstreamTimeout] = UpstreamTimeout,
     ) -> Call:
         """Send a chat completion.
 
         ``headers`` are complete lines, without ``content-length``. The deadlines are times of
         `time.monotonic`: ``answer_by`` for the whole answer, or for the first byte of a stream;
-        ``total_by`` for everything. ``idle_s`` is the longest silence inside an answer. A ``fresh``
-        call has a connection of its own and is never sent twice.
+        ``total_by`` for everything; a call that misses them fails with ``answer_late`` or ``late``.
+        ``idle_s`` is the longest silence inside an answer. A ``fresh`` call has a connection of its
+        own and is never sent twice.
         """
         call = Call(
             self,
@@ -104,6 +107,8 @@ class Client(Timer):
             total_by=total_by,
             idle_s=idle_s,
             fresh=fresh,
+            answer_late=answer_late,
+            late=late,
         )
         call.start()
         return call
@@ -209,7 +214,8 @@ class Client(Timer):
                 )
         except TimeoutError:
             problem = f"no connection within {CONNECT_S:.0f} s"
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            # ValueError: a name that can't be one of a host, as late as the look-up finds out
             problem = str(error)
         else:
             self._connections.add(connection)

@@ -96,9 +96,12 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            call.fail(UpstreamLost(f"{call.name} answered with broken HTTP: {error}"))
-            self.abort()
-            return
+            if not self._complete:
+                call.fail(UpstreamLost(f"{call.name} answered with broken HTTP: {error}"))
+                self.abort()
+                return
+            # The answer is whole; only what follows it is broken.
+            self._keep_alive = False
         if self._complete:
             self._finish(call)
         elif self.call is call:
@@ -128,6 +131,8 @@ class Connection(asyncio.Protocol):
     # httptools' callbacks
 
     def on_message_begin(self) -> None:
+        # The last answer's trailers may be left.
+        self._headers = []
         if self._complete:
             # A second answer to one request: the connection is out of step.
             self._keep_alive = False
@@ -136,11 +141,10 @@ class Connection(asyncio.Protocol):
         self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        headers, self._headers = self._headers, []
         status = self._parser.get_status_code()
         # Below 200 are 100 Continue and the like: the answer is still to come.
         if self.call is not None and not self._complete and status >= 200:
-            self.call.on_head(status, dict(headers))
+            self.call.on_head(status, dict(self._headers))
 
     def on_body(self, body: bytes) -> None:
         if self.call is not None and not self._complete:

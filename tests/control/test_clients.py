@@ -14,7 +14,7 @@ import pytest
 from control.admin_client import AdminClient
 from control.errors import BadInput, ControlError, ControlUnreachable, Refused
 from control.layout import Layout
-from control.report.model import Named, ReportBody
+from control.report.model import Basis, Named, ReportBody
 from control.secrets import load_secrets
 from control.status import (
     CollectorStatus,
@@ -31,6 +31,7 @@ from control.status import (
     TraceStatus,
     WorkerStatus,
 )
+from router.events import Hashes
 from router.stages import Stage
 from tests.control.command_line import LIMBECK, clean_environment, limbeck
 from tests.fakes.admin import Answer, FakeAdmin, fake_admin
@@ -178,6 +179,10 @@ def test_traces(layout: Layout, admin: FakeAdmin) -> None:
 
 def a_report() -> ReportBody:
     return ReportBody(
+        basis=Basis(
+            route="triage", student="s1-00ff", k=1, stage="READY", entered=1.0, events=2, pairs=200,
+            hashes=Hashes(), gate="promote", guard="clear", evidence="0" * 64, exam=[],
+        ),
         limbeck="0.1.0", made="now", route="triage", student="s1-00ff", k=1, stage="READY",
         headline="It may serve.", tone="good", bar="retention 0.95",
         tiles=[Named(name="teacher", value="0.93")], numbers=[], outcomes=[], traffic=[], money=[],

@@ -97,7 +97,7 @@ def test_keys_are_hashed() -> None:
         '[gateway]\nkeys = { app = { key = "env::APP_KEY", may_pin = true } }',
     )
     snapshot = compile_snapshot(
-        config, {}, ADDRESSES, keys={"app": "app-secret"}, salt="", version=1, epoch=1
+        config, {}, ADDRESSES, keys={"app": "app-secret\n"}, salt="", version=1, epoch=1
     )
     digest = hashlib.sha256(b"app-secret").hexdigest()
     assert snapshot.keys == {digest: AppKey(name="app", may_pin=True)}

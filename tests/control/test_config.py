@@ -78,22 +78,6 @@ def test_values_of_a_full_file() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("rollout", "forms"),
-    [
-        ("", (0.95, None, None)),
-        ("min_score = 0.8", (None, 0.8, None)),
-        ("margin = 0.02", (None, None, 0.02)),
-        ("retention = 0.9\nmin_score = 0.8", (0.9, 0.8, None)),
-    ],
-)
-def test_a_bar_replaces_the_default_bar(
-    rollout: str, forms: tuple[float | None, float | None, float | None]
-) -> None:
-    gate = config_of(f"{PLAIN}\n[routes.triage.rollout]\n{rollout}").routes["triage"].policy.gate
-    assert (gate.retention, gate.min_score, gate.margin) == forms
-
-
 # What to write into the file -> the one line that the reader gets.
 SINGLE = [
     ("[gatway]", 'gatway: unknown key; did you mean "gateway"?'),
@@ -164,8 +148,21 @@ SINGLE = [
      "routes.x.rollout.margin: another form of the bar is retention: keep one of the two"),
     ('[routes.x]\nteacher = "openai/x"\n[routes.x.rollout]\nmin_pairs = 9000',
      "routes.x.rollout.min_pairs: must be at most max_pairs"),
-    ('[routes.x]\nteacher = "openai/x"\n[routes.x.rollout]\nlease_s = 5',
-     "routes.x.rollout.lease_renew_s: must be less than lease_s, or the lease runs out"),
+    ('[routes.x]\nteacher = "openai/x"\n[routes.x.rollout]\nmin_score = 1.0',
+     "routes.x.rollout.min_score: must be less than 1, not 1.0"),
+    ('[routes.x]\nteacher = "openai/x"\n[routes.x.rollout]\nretention = 1.1',
+     "routes.x.rollout.retention: must be at most 1, not 1.1"),
+    ('[routes.x]\nteacher = "openai/x"\n[routes.x.rollout]\nmargin = 1.0',
+     "routes.x.rollout.margin: must be less than 1, not 1.0"),
+    ('[control]\ntick_s = 60\n[routes.x]\nteacher = "openai/x"',
+     "routes.x.rollout.lease_s: 60 s is too short: a renewal takes up to 70.5 s (lease_renew_s + "
+     "control.tick_s + control.collect_s), and a lease must last twice as long; raise it, or lower "
+     "one of the three"),
+    ('[routes.x]\nteacher = "openai/x"\n[routes.x.rollout]\nlease_renew_s = 59\nlease_s = 600\n'
+     "live_lease_s = 120",
+     "routes.x.rollout.live_lease_s: 120 s is too short: a renewal takes up to 60.5 s "
+     "(lease_renew_s + control.tick_s + control.collect_s), and a lease must last twice as long; "
+     "raise it, or lower one of the three"),
     ('[routes.x]\nteacher = "openai/x"\n[routes.x.rollout.steps]\nr1 = { dwel_s = 5 }',
      'routes.x.rollout.steps.r1.dwel_s: unknown key; did you mean "dwell_s"?'),
     ('[routes.x]\nteacher = "openai/x"\n[routes.x.guard]\nreturn_dwell_s = [1, 2]',

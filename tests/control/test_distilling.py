@@ -61,6 +61,16 @@ def test_a_distillation_starts_by_itself_when_there_are_enough_rows(world: World
     assert status.distillation is not None and status.distillation.stage == "requested"
 
 
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_the_dataset_is_told_how_the_route_answers(tmp_path: Path, output: str) -> None:
+    world = World(tmp_path, distill=DISTIL, output=output)
+    put_rows(world, 10)
+    start_due(world)
+    (one,) = asked(world)
+    world.stop()
+    assert one.asked.spec.as_json is (output == "json")
+
+
 def test_without_a_candidate_the_next_one_waits_for_more_rows(world: World) -> None:
     put_rows(world, 10)
     start_due(world)

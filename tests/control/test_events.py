@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from control.errors import FileProblem
-from control.events import BrokenChain, EventLog, UnreadableLog, copy_events
+from control.events import BrokenChain, EventLog, UnreadableLog
 from control.rollouts import Rollouts
 from router.events import Event, Facts, Signal
 from router.policy import Policy
 from router.rollout import Transition
 from router.stages import Stage
 from tests.control.stored import ROUTE, STUDENT, T0
-from traces.store import Store
 
 
 def open_log(tmp_path: Path) -> EventLog:
@@ -119,13 +118,4 @@ def test_an_event_that_cannot_be_written_changes_nothing(tmp_path: Path, path: P
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before and log.last_seq == 2
     register(log, "s3-cccc")
-    log.close()
-
-
-def test_the_copy_in_the_store_is_complete_and_made_once(tmp_path: Path, path: Path) -> None:
-    log, store = open_log(tmp_path), Store(tmp_path / "t.duckdb")
-    assert [copy_events(log, store), copy_events(log, store)] == [2, 0]
-    register(log, "s3-cccc")
-    assert copy_events(log, store) == 1
-    store.close()
     log.close()

@@ -8,15 +8,17 @@ import pytest
 
 from control.candidates import CandidateKey
 from control.evidence_feed import EvidenceFeed, consumed, difference
-from control.outages import RUN, Outages
+from control.outages import FAILURE, RUN, Outages, Window
+from control.stored_pair import Sides
 from router.pairs import Marks
 from router.policy import GatePolicy, Policy
 from tests.control.stored import ROUTE, STUDENT, T0
 from traces.store import Store
+from traces.times import from_seconds
 
 KEY = CandidateKey(route=ROUTE, student=STUDENT, k=1)
 POLICY = Policy(gate=GatePolicy(min_pairs=5))
-FINE = Outages()
+FAR = T0 + 1e9
 
 
 @pytest.fixture
@@ -26,12 +28,14 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def put_pair(store: Store, number: int, *, outcome: str = "scored", **changes: object) -> str:
+def put_pair(
+    store: Store, number: int, *, outcome: str = "scored", kind: str = "shadow", **changes: object
+) -> str:
     """A pair at second ``number``; both sides right unless said otherwise."""
     trace_id = f"00000000-0000-7000-8000-{number:012d}"
     ts_us = int((T0 + number) * 1e6)
     values: dict[str, object] = {
-        **KEY.params, "trace_id": trace_id, "ts_us": ts_us, "kind": "shadow", "outcome": "pending",
+        **KEY.params, "trace_id": trace_id, "ts_us": ts_us, "kind": kind, "outcome": "pending",
         "metric_hash": "m1", "propensity": 1.0, "coverage": None, "cluster": trace_id,
         "deadline_us": ts_us + 60_000_000, "teacher_answer": "A", "student_answer": "A",
     }  # fmt: skip
@@ -62,9 +66,17 @@ def feed_of(store: Store) -> EvidenceFeed:
     return EvidenceFeed(store, KEY, POLICY, Marks(cap_from=T0))
 
 
-def consume(feed: EvidenceFeed, *, to: float = 1000, **changes: Outages) -> int:
-    sides = {"student": FINE, "teacher": FINE} | changes
-    return feed.consume(through=T0 + to, metric_hash="m1", **sides)
+def put_replay(store: Store, trace_id: str, number: float, *, kind: str = "shadow") -> None:
+    """The other side was asked at second ``number``."""
+    ref = f"{STUDENT}/1/{trace_id}"
+    store.append("costs", [(from_seconds(T0 + number), ROUTE, kind, 0.0, ref)])
+
+
+def consume(
+    feed: EvidenceFeed, *, to: float = 1000, known_to: float = FAR, **outages: Outages
+) -> int:
+    sides = Sides(known_to=known_to, **outages)
+    return feed.consume(through=T0 + to, metric_hash="m1", sides=sides)
 
 
 def outcomes(store: Store) -> list[tuple[int | None, str]]:
@@ -102,25 +114,73 @@ def test_a_pair_behind_the_watermark_is_dropped_as_late(store: Store) -> None:
     assert feed.evidence.summary(T0).n_all == 2
 
 
+def outage(start: float, end: float) -> Outages:
+    """Out from one second to another; over and decided."""
+    return Outages(windows=(Window(T0 + start, T0 + end),))
+
+
 def test_an_outage_excludes_all_pairs_of_its_span_survivors_too(store: Store) -> None:
-    out = Outages()
-    for number in range(RUN):
-        out = out.observe(ts=T0 + 2 + number / 10, failed=True)
-    out = out.observe(ts=T0 + 4, failed=False)
     feed = feed_of(store)
     for number in (1, 3, 5):
         put_pair(store, number)
-    consume(feed, teacher=out)
+    consume(feed, teacher=outage(2, 4))
     assert [row.outcome for row in consumed(store, KEY)] == ["scored", "outage", "scored"]
     summary = feed.evidence.summary(T0)
     assert (summary.n_all, summary.outage_windows) == (2, 1)
+    assert feed_of(store).mismatch is None
 
 
-def test_an_open_run_of_failures_holds_the_watermark_at_its_start(store: Store) -> None:
+def test_a_replay_is_judged_by_when_it_was_made(store: Store) -> None:
+    """Replays lag behind the requests: the student was out when it was asked, not before."""
     feed = feed_of(store)
-    put_pair(store, 1)
-    put_pair(store, 3)
-    assert consume(feed, student=Outages().observe(ts=T0 + 2, failed=True)) == 1
+    for number in (1, 2, 3):
+        put_replay(store, put_pair(store, number), number + 100)
+    consume(feed, student=outage(101.5, 102.5))
+    assert [row.outcome for row in consumed(store, KEY)] == ["scored", "outage", "scored"]
+    again = feed_of(store)
+    assert again.mismatch is None
+    assert again.evidence.summary(T0).n_all == 2
+
+
+def test_each_side_was_asked_at_its_own_time(store: Store) -> None:
+    feed = feed_of(store)
+    for number, kind in ((1, "shadow"), (2, "reverse_shadow")):
+        put_replay(store, put_pair(store, number, kind=kind), number + 100, kind=kind)
+    consume(feed, student=outage(2, 2), teacher=outage(1, 1))
+    assert [row.outcome for row in consumed(store, KEY)] == ["outage", "outage"]
+
+
+def test_replays_at_the_end_of_the_log_wait_until_health_is_known(store: Store) -> None:
+    feed = feed_of(store)
+    for number in (1, 2):
+        put_replay(store, put_pair(store, number), number + 100)
+    assert consume(feed, known_to=T0 + 101.5) == 1
+    assert consume(feed, known_to=T0 + 102.5) == 1
+
+
+def test_an_open_excursion_holds_the_watermark_at_its_start(store: Store) -> None:
+    feed = feed_of(store)
+    for number in (1, 3, 5):
+        put_pair(store, number)
+    student = Outages().failed(began=T0 + 2, ended=T0 + 2)
+    assert consume(feed, student=student) == 1
+    assert consume(feed, student=student.answered(ended=T0 + 3)) == 0
+    over = student.answered(ended=T0 + 3).answered(ended=T0 + 9, n=FAILURE)
+    assert consume(feed, student=over) == 2
+    assert [row.outcome for row in consumed(store, KEY)] == ["scored"] * 3
+
+
+def test_pairs_that_an_excursion_held_back_leave_when_it_was_an_outage(store: Store) -> None:
+    feed = feed_of(store)
+    for number in (1, 3, 5):
+        put_pair(store, number)
+    student = Outages().failed(began=T0 + 2, ended=T0 + 2)
+    assert consume(feed, student=student) == 1
+    student = student.answered(ended=T0 + 3)
+    for second in range(RUN):
+        student = student.failed(began=T0 + 4 + second, ended=T0 + 4 + second)
+    assert consume(feed, student=student) == 2
+    assert [row.outcome for row in consumed(store, KEY)] == ["scored", "outage", "outage"]
 
 
 def test_scores_of_another_metric_are_no_evidence(store: Store) -> None:

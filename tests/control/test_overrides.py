@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from control.override import KILL, ROLLBACK, override_path, read_override
+from control.collecting import Known
+from control.errors import FileProblem
+from control.override import GUARD, KILL, QUALITY_ALARM, ROLLBACK, override_path, read_override
 from router.events import AUTO, Event
 from router.snapshot import Snapshot
 from router.stages import Stage
@@ -84,7 +87,7 @@ def test_a_rollback_is_about_everybody_also_beside_an_alarm(world: World) -> Non
     world.to_stage(Stage.R50)
     override = world.override(ROLLBACK)
     world.add_pairs(400, student=0.0)
-    world.parts.feeds.read(world.config.routes[ROUTE], through=2e9)
+    world.parts.feeds.read(world.config.routes[ROUTE], Known(collected_to=2e9))
     world.parts.reconciler._decide(world.config.routes[ROUTE], STUDENT)
     assert world.events[-1] == (Event.QUALITY_ALARM, AUTO)
     world.parts.reconciler.fold_overrides()
@@ -129,3 +132,72 @@ def test_a_crash_between_the_events_of_two_students_is_repaired(world: World) ->
     state = world.parts.rollouts.of(ROUTE)
     assert state.killed and [r.stage for r in state.rollouts] == [Stage.KILLED, Stage.KILLED]
     assert read_override(world.layout.overrides, ROUTE) is None
+
+
+@pytest.mark.parametrize("alarms", [True, False])
+def test_an_alarm_whose_control_died_ends_its_own_student_alone(world: World, alarms: bool) -> None:
+    world.to_stage(Stage.LIVE)
+    world.register("s2-bbbb")
+    world.add_pairs(200)
+    world.tick()
+    if alarms:
+        world.add_pairs(400, student=0.0, of=STUDENT)
+        world.parts.feeds.read(world.config.routes[ROUTE], Known(collected_to=2e9))
+    # Written, and control died before the event.
+    world.parts.overrides.write(
+        ROUTE, QUALITY_ALARM, actor=GUARD, reason="quality: worse", now=time.time(), student=STUDENT
+    )
+    world.stop()
+    world.start()
+    stages = [rollout.stage for rollout in world.parts.rollouts.of(ROUTE).rollouts]
+    assert stages == [Stage.ROLLED_BACK, Stage.READY]
+    # Where the evidence does not say so any more, it was raised and obeyed all the same.
+    logged = (Event.QUALITY_ALARM, AUTO) if alarms else (Event.ROLLBACK, GUARD)
+    assert world.events[-1] == logged
+    assert read_override(world.layout.overrides, ROUTE) is None
+    last = world.parts.overrides.last(ROUTE)
+    assert last is not None and (last.event, last.student) == ("quality_alarm", STUDENT)
+
+
+def test_an_alarm_takes_no_persons_order_away(world: World) -> None:
+    world.to_stage(Stage.LIVE)
+    asked = world.override(ROLLBACK)
+    alarm = world.parts.overrides.write(
+        ROUTE, QUALITY_ALARM, actor=GUARD, reason="quality: worse", now=time.time(), student=STUDENT
+    )
+    assert alarm == asked == read_override(world.layout.overrides, ROUTE)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b'{"id":"1","action":"stop","route":"greet","actor":"a","reason":"","time":1}', "stop"),
+        (b'{"id":"1","action":"quality_alarm","route":"greet","actor":"a","reason":"","time":1}',
+         "names no student"),
+        (b"{", "can't be read"),
+        (b"\xff\xfe", "can't be read"),
+    ],
+)  # fmt: skip
+def test_a_file_that_says_nothing_is_named_and_holds_up_no_other_route(
+    tmp_path: Path, content: bytes, problem: str
+) -> None:
+    world = World(tmp_path, routes=(ROUTE, "other"))
+    try:
+        world.to_stage(Stage.R5, route="other")
+        path = override_path(world.layout.overrides, ROUTE)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        world.override(ROLLBACK)
+        for _ in range(2):
+            with pytest.raises(FileProblem, match=problem):
+                world.parts.reconciler.fold_overrides()
+        assert world.rollout.stage is Stage.ROLLED_BACK
+        world.stop()
+        world.start()
+        (said,) = world.parts.operations.status().problems
+        assert str(path) in said and f"limbeck rollback {ROUTE}" in said
+        done = world.parts.operations.order(ROUTE, "rollback", actor="ann", reason="", student=None)
+        assert done.problem is None and not path.exists()
+        assert world.parts.operations.status().problems == ()
+    finally:
+        world.stop()

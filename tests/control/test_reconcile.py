@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Iterator
@@ -9,15 +10,19 @@ import msgspec
 import pytest
 
 from control.candidates import CandidateKey
+from control.collecting import Known
+from control.commands.order import said
 from control.errors import BadInput, Refused
 from control.evidence_feed import consumed
+from control.measure import Measure
 from control.operations import StaleReport
 from control.override import read_override
-from control.snapshot_file import read_snapshot
+from control.snapshot_file import read_snapshot, write_snapshot
+from programs.errors import LoadError
 from router.errors import EvidenceError
 from router.events import AUTO, Event
 from router.stages import HeldReason, Stage
-from tests.control.stored import ROUTE, STUDENT, config_of
+from tests.control.stored import ROUTE, STUDENT, config_of, put_trace
 from tests.control.world import POLICY, World
 
 
@@ -274,6 +279,149 @@ def test_without_a_pair_of_its_step_nobody_goes_up(world: World) -> None:
     assert world.rollout.stage is Stage.R5
     reason = world.parts.reconciler.reasons[(ROUTE, STUDENT)]
     assert reason == "R5: no scored pair since R5 began: nothing watches the quality"
+
+
+def test_nothing_moves_before_the_log_was_read_up_to_the_start(world: World) -> None:
+    world.to_stage(Stage.R5)
+    before = lease(world)
+    world.stop()
+    world.start()
+    assert lease(world) == before, "the earlier control's lease runs on, and no longer"
+    world.add_pairs(1)
+    for known in (Known(), Known(collected_to=world.parts.reconciler._started - 1)):
+        world.parts.writer._renewed -= 1_000
+        world.parts.reconciler.reconcile(known)
+    assert world.rollout.stage is Stage.R5 and lease(world) == before
+    reason = world.parts.reconciler.reasons[(ROUTE, STUDENT)]
+    assert reason.startswith("R5: control has just started and must read")
+    world.tick()
+    assert world.rollout.stage is Stage.R25 and lease(world) > before
+
+
+def test_a_person_rolls_back_before_the_log_was_read(world: World) -> None:
+    world.to_stage(Stage.R5)
+    world.stop()
+    world.start()
+    world.parts.reconciler.reconcile(Known())
+    done = world.parts.operations.order(ROUTE, "rollback", actor="ann", reason="", student=None)
+    assert done.changed and done.problem is None
+    assert world.rollout.stage is Stage.ROLLED_BACK and world.share is None
+
+
+def test_leases_end_while_nothing_is_collected(world: World) -> None:
+    world.to_stage(Stage.LIVE)
+    world.stop()
+    # As if the lease had been given an hour ago.
+    snapshot = read_snapshot(world.layout.snapshot)
+    (student,) = snapshot.routes[ROUTE].students
+    old = msgspec.structs.replace(student, valid_until=time.time() - 3_000)
+    route = msgspec.structs.replace(snapshot.routes[ROUTE], students=(old,))
+    write_snapshot(world.layout, msgspec.structs.replace(snapshot, routes={ROUTE: route}))
+    world.start()
+    world.parts.reconciler._started -= 3_600
+    stands_since = time.time() - 900
+    for _ in range(2):
+        world.parts.writer._renewed -= 1_000
+        world.parts.reconciler.reconcile(Known(collected_to=stands_since))
+        assert lease(world) == pytest.approx(stands_since + 605, abs=0.01)
+    reason = world.parts.reconciler.reasons[(ROUTE, STUDENT)]
+    assert "no lease is renewed, as nothing has been collected since" in reason
+    # A pass that takes seconds is nothing unusual.
+    world.parts.writer._renewed -= 1_000
+    world.parts.reconciler.reconcile(Known(collected_to=time.time() - 4))
+    assert lease(world) > time.time() + 590
+
+
+def test_a_metric_that_cannot_be_used_ends_the_leases(tmp_path: Path) -> None:
+    (tmp_path / "own_metric.py").write_text(
+        "import pathlib\n"
+        "pathlib.Path(__file__).with_name('weights').read_text()\n"
+        "def score(example, prediction, trace=None):\n"
+        "    return 1.0\n"
+    )
+    weights = tmp_path / "weights"
+    world = World(tmp_path, metric="own_metric:score")
+    try:
+        world.to_stage(Stage.LIVE)
+        measure = world.parts.measures[ROUTE]
+        with pytest.raises(LoadError, match="weights"):
+            asyncio.run(measure.mark([]))
+        assert measure.fault is not None
+        ends = measure.fault.since + 600
+        for _ in range(2):
+            world.parts.writer._renewed -= 1_000
+            world.tick()
+            assert lease(world) <= ends
+        reason = world.parts.reconciler.reasons[(ROUTE, STUDENT)]
+        assert "no lease is renewed, as nothing has been scored since" in reason
+        assert "weights" in reason
+        weights.touch()
+        asyncio.run(_mark_and_close(measure))
+        assert measure.fault is None
+        world.parts.writer._renewed -= 1_000
+        world.tick()
+        assert lease(world) > ends
+    finally:
+        world.stop()
+
+
+async def _mark_and_close(measure: Measure) -> None:
+    await measure.mark([])
+    await measure.close()
+
+
+def test_a_report_is_the_current_one_across_a_restart(world: World) -> None:
+    world.to_stage(Stage.READY)
+    read = world.parts.operations.report(ROUTE, None)
+    world.stop()
+    world.start()
+    again = world.parts.operations.report(ROUTE, None)
+    assert again == read, "the same page, too"
+    # What a person has read stays the current one until a newer one is made.
+    world.add_pairs(5)
+    world.stop()
+    world.start()
+    world.tick()
+    assert world.parts.operations.approve(ROUTE, report=read.sha256, actor="ann", reason="").changed
+    assert world.rollout.stage is Stage.R1
+
+
+def test_the_same_evidence_has_the_same_name_whenever_it_is_written(world: World) -> None:
+    world.to_stage(Stage.READY)
+    read = world.parts.operations.report(ROUTE, None)
+    world.stop()
+    world.start()
+    world.parts.reports._newest[ROUTE, STUDENT] = None
+    put_trace(world.parts.store, time.time())
+    again = world.parts.operations.report(ROUTE, None)
+    assert again.sha256 == read.sha256 and again.json != read.json
+    assert world.parts.operations.approve(ROUTE, report=read.sha256, actor="a", reason="").changed
+
+
+def test_a_rollback_that_cannot_be_recorded_is_in_force_all_the_same(world: World) -> None:
+    world.to_stage(Stage.R5)
+    path = world.layout.snapshot
+    path.unlink()
+    path.mkdir()
+    done = world.parts.operations.order(ROUTE, "rollback", actor="ann", reason="", student=None)
+    assert done.changed and done.rollback is not None and done.rollback.done
+    assert done.problem is not None and str(path) in done.problem
+    assert read_override(world.layout.overrides, ROUTE) is not None
+    assert f"It is in force, and not recorded yet: {done.problem}" in said(done)
+    path.rmdir()
+    world.parts.reconciler.fold_overrides()
+    assert read_override(world.layout.overrides, ROUTE) is None
+
+
+def test_a_rollback_beside_a_broken_event_log_says_so(world: World) -> None:
+    world.to_stage(Stage.LIVE)
+    world.stop()
+    data = world.layout.events.read_bytes()
+    world.layout.events.write_bytes(data.replace(b'"actor":"ann"', b'"actor":"bob"', 1))
+    world.start()
+    done = world.parts.operations.order(ROUTE, "rollback", actor="ann", reason="", student=None)
+    assert done.problem is not None and "changed after it was written" in done.problem
+    assert read_override(world.layout.overrides, ROUTE) is not None
 
 
 def lease(world: World, route: str = ROUTE) -> float:

@@ -22,7 +22,7 @@ REQUEST = json.dumps(
     }
 )
 TARGET = Target(upstream="u", model="route@s1")
-ENVIRONMENT = {"LIMBECK_INTERNAL_KEY": "inside", "TEACHER_KEY": "outside"}
+ENVIRONMENT = {"LIMBECK_INTERNAL_KEY": "inside", "TEACHER_KEY": "outside\n"}
 
 
 @pytest.fixture

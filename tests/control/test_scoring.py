@@ -62,6 +62,20 @@ async def test_a_later_label_scores_again(store: Store, tmp_path: Path) -> None:
     assert [(row.ts_us / 1e6, row.score) for row in found] == [(T0 + 5, 1.0), (T0 + 9, 0.0)]
 
 
+async def test_the_label_that_is_evidence_scores_whatever_others_say_later(
+    store: Store, tmp_path: Path
+) -> None:
+    put_sources(store, thumbs="volunteered", auditors="audit")
+    measure = measure_of(tmp_path)
+    trace_id = put_trace(store, T0, answer="a", audit=False)
+    put_gold(store, trace_id, "a", ts=T0 + 5)
+    put_gold(store, trace_id, "b", ts=T0 + 6, source="thumbs")
+    put_gold(store, trace_id, "c", ts=T0 + 7, source="auditors")
+    assert [row.score for row in await scores(store, measure)] == [1.0]
+    put_gold(store, trace_id, "b", ts=T0 + 8, source="anybody")
+    assert [row.score for row in await scores(store, measure)] == [1.0]
+
+
 async def test_confirmations_and_refusals(store: Store, tmp_path: Path) -> None:
     confirmed, refused = put_trace(store, T0), put_trace(store, T0 + 1)
     put_gold(store, confirmed, ts=T0 + 2, confirmed=True)

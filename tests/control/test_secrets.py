@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from control.commands.process import share_internal_key
 from control.errors import FileProblem
-from control.secrets import ensure_secrets, load_secrets
+from control.layout import Layout
+from control.secrets import INTERNAL_KEY_ENV, ensure_secrets, load_secrets
 
 
 @pytest.fixture
@@ -51,3 +54,15 @@ def test_missing_and_damaged(path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(FileProblem, match="restore it from a backup"):
         ensure_secrets(path)
+
+
+@pytest.mark.parametrize("given", ["", " \n", "sk-given\n"])
+def test_the_internal_key_is_given_or_that_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv(INTERNAL_KEY_ENV, given)
+    layout = Layout(data=tmp_path)
+    share_internal_key(layout)
+    own = given.strip() or load_secrets(layout.secrets).internal_key
+    assert os.environ[INTERNAL_KEY_ENV] == own
+    assert layout.secrets.exists() is not bool(given.strip())

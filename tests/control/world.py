@@ -8,6 +8,7 @@ from typing import Any
 
 import fastuuid
 
+from control.collecting import Known
 from control.layout import Layout
 from control.override import write_override
 from control.parts import Parts
@@ -65,9 +66,18 @@ class World:
         )
         assert isinstance(self.parts.rollouts.signal(self.route, signal, route.policy), Transition)
 
-    def add_pairs(self, n: int, *, teacher: float = 1.0, student: float = 1.0) -> None:
-        """Scored pairs of the newest candidate, each with an input of its own."""
-        rollout = self.rollout
+    def add_pairs(
+        self,
+        n: int,
+        *,
+        teacher: float = 1.0,
+        student: float = 1.0,
+        of: str | None = None,
+        outcome: str = "scored",
+    ) -> None:
+        """Decided pairs of a candidate (the newest), each with an input of its own."""
+        rollout = self.rollout if of is None else self.parts.rollouts.of(self.route).get(of)
+        assert rollout is not None
         metric_hash = self.parts.measures[self.route].metric_hash
         rows = []
         for number in range(n):
@@ -75,7 +85,7 @@ class World:
             rows.append(
                 (
                     self.route, rollout.student, rollout.k, trace_id,
-                    from_seconds(time.time() + number * 1e-4), "shadow", None, "scored",
+                    from_seconds(time.time() + number * 1e-4), "shadow", None, outcome,
                     metric_hash, teacher, student, 0.0, 1.0, 1.0, "all", trace_id,
                     from_seconds(time.time()), "a", "a", 200, 1.0, 0.0, 1,
                 )
@@ -84,7 +94,7 @@ class World:
 
     def tick(self, times: int = 1) -> None:
         for _ in range(times):
-            self.parts.reconciler.reconcile(lambda _: AHEAD)
+            self.parts.reconciler.reconcile(Known(collected_to=AHEAD))
             self.parts.reports.make_missing()
 
     def to_stage(self, stage: Stage, *, route: str = ROUTE) -> None:

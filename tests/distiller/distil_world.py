@@ -10,7 +10,7 @@ from typing import Any
 from distiller import distillations
 from distiller.artefact import Manifest, seal
 from distiller.dataset.values import DatasetSpec, Row
-from distiller.distil import advance
+from distiller.distil import Sittings, advance
 from distiller.distillations import Distillation, DistilSettings, Stage, request
 from distiller.exam import Answered, Failed, Scored, ToScore
 from distiller.fine_tuning import FineTuning
@@ -50,6 +50,10 @@ class World:
         self.database = folder / "limbeck.duckdb"
         #: student's trainer -> share of right answers, or a failure
         self.answers: dict[str, float | Failed] = {"classifier": 0.9, "embedded": 0.5}
+        #: traces that nobody answers, whoever is asked
+        self.silent: set[str] = set()
+        #: traces of all rows that a student was asked, in order
+        self.asked: list[str] = []
         #: why the metric can't be loaded; None: it can
         self.metric_problem: str | None = None
         trainer.make_model = self._make_model
@@ -75,6 +79,9 @@ class World:
     async def _ask(self, route: str, student: str, row: Row) -> Answered | Failed:
         made = read_student(student_folder(self.folder / "students", route, student))
         told = self.answers[made.trainer]
+        self.asked.append(row.trace_id)
+        if row.trace_id in self.silent:
+            return Failed(reason="connect", unreachable=True)
         if isinstance(told, Failed):
             return told
         right = WORDS.index(row.inputs["text"].split()[-1]) < told * 10
@@ -132,11 +139,15 @@ def fill(path: Path, *, program: bool = False) -> None:
     log.trace("calibrate this", "a", bucket=13, gold="a", call=call)
 
 
-async def once(world: World, *, now: float = NOW) -> list[Happening]:
-    """One tick of a control that has just started: nothing is left in memory."""
+async def once(
+    world: World, *, now: float = NOW, sittings: Sittings | None = None
+) -> list[Happening]:
+    """One tick; without ``sittings`` of a control that has just started, with an empty memory."""
     store = Store(world.database)
     try:
-        return await advance(store, world.clients(), ROUTE, now=now)
+        return await advance(
+            store, world.clients(), {} if sittings is None else sittings, ROUTE, now=now
+        )
     finally:
         store.close()
 

@@ -48,7 +48,6 @@ def trace(number: int, text: str, **changes: Any) -> Trace:
         program_version="v1",
         bucket=60,
         request=json.dumps({"messages": [{"role": "user", "content": text}]}),
-        text=text,
         answer="refund",
         score=1.0,
         coverage="all",
@@ -109,7 +108,7 @@ def test_a_group_never_straddles_splits_and_nothing_held_out_is_trained_on(
 ) -> None:
     outcome = build(log, SPEC)
     if isinstance(outcome, Dataset):
-        texts = {one.trace_id: one.text for one in log}
+        texts = {one.trace_id: one.request for one in log}
         buckets = {one.trace_id: one.bucket for one in log}
         by_bucket: dict[int | None, set[Split]] = {}
         for row in outcome.rows:
@@ -138,6 +137,45 @@ def test_a_correction_settles_what_the_teacher_contradicts_itself_on() -> None:
     log.append(trace(4, "same", answer="a", score=0.0, gold='"c"'))
     settled = next(row for row in made(log).rows if row.trace_id == trace_uuid(4))
     assert (settled.source, settled.outputs) == (Source.CORRECTION, {"answer": "c"})
+
+
+def wrong(number: int, text: str, gold: str, coverage: str = "volunteered") -> Trace:
+    return trace(number, text, score=0.0, gold=f'"{gold}"', coverage=coverage)
+
+
+@pytest.mark.parametrize(
+    ("log", "kept", "dropped"),
+    [
+        # answers that agree
+        ([trace(n, "same") for n in range(1, 50)] + [wrong(50, "same", "spam")], "refund",
+         {Drop.DUPLICATE: 48, Drop.OUTVOTED: 1}),
+        ([trace(1, "same"), wrong(2, "same", "spam", "all"), wrong(3, "same", "x")], "spam",
+         {Drop.DUPLICATE: 1, Drop.OUTVOTED: 1}),
+        ([trace(1, "same"), wrong(2, "same", "refund")], "refund", {Drop.DUPLICATE: 1}),
+        # answers that don't, or none
+        ([trace(1, "same"), trace(2, "same", answer="a"), wrong(3, "same", "spam")], "spam",
+         {Drop.DUPLICATE: 2}),
+        ([wrong(1, "same", "spam")], "spam", {}),
+    ],
+)  # fmt: skip
+def test_a_volunteered_correction_settles_only_what_is_contested(
+    log: list[Trace], kept: str, dropped: dict[str, int]
+) -> None:
+    dataset = made(log)
+    (row,) = dataset.rows
+    assert row.outputs == {"answer": kept}
+    assert row.n_dups == dropped.get(Drop.DUPLICATE, 0)
+    assert dataset.funnel.dropped == dropped
+
+
+def test_a_text_is_the_same_in_one_part_or_in_two() -> None:
+    parts = [{"type": "text", "text": text} for text in ("where is ", "my money")]
+    request = json.dumps({"messages": [{"role": "user", "content": parts}]})
+    log = [trace(1, "Where is my money?"), trace(2, "", request=request)]
+    assert len(made(log).rows) == 1
+    log.append(trace(3, "", request=request, bucket=3, gold='"refund"'))
+    log.append(trace(4, "something else"))
+    assert made(log).funnel.dropped == {Drop.DUPLICATE: 1, Drop.NEAR_HOLDOUT: 1}
 
 
 def test_the_same_question_under_another_system_prompt_is_another_input() -> None:

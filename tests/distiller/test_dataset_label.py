@@ -22,7 +22,15 @@ PLAIN = DatasetSpec(
     route="tickets", program=False, program_version="v1", metric_hash="m", cutoff=1e9
 )
 PROGRAM = msgspec.structs.replace(PLAIN, program=True)
+JSON = msgspec.structs.replace(PLAIN, as_json=True)
 TRAIN, DEV, CALIBRATION, EXAM = 60, 25, 15, 3
+PART = {"type": "text", "text": "where is"}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
+TOOL_CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+
+
+def asked(content: Any, *before: dict[str, Any]) -> str:
+    return json.dumps({"messages": [*before, {"role": "user", "content": content}]})
 
 
 def plain(**changes: Any) -> Trace:
@@ -36,8 +44,7 @@ def plain(**changes: Any) -> Trace:
         served_by="teacher",
         program_version="v1",
         bucket=TRAIN,
-        request=json.dumps({"messages": [{"role": "user", "content": "where is my money"}]}),
-        text="where is my money",
+        request=asked("where is my money"),
         answer="refund",
         score=1.0,
     )
@@ -73,8 +80,17 @@ def only(trace: Trace, spec: DatasetSpec = PLAIN) -> Row | Dropped:
         ({"retry": True}, Drop.RETRY),
         ({"program_version": "v0"}, Drop.OTHER_VERSION),
         ({"bucket": None}, Drop.NO_BUCKET),
-        ({"text": None}, Drop.NO_TEXT),
+        ({"request": "{}"}, Drop.NO_TEXT),
+        ({"request": asked(" ")}, Drop.NO_TEXT),
         ({"answer": ""}, Drop.NO_TEXT),
+        ({"answer": " \n"}, Drop.NO_TEXT),
+        ({"request": asked([PART, IMAGE])}, Drop.NOT_TEXT),
+        ({"request": asked("and now?", TOOL_CALL)}, Drop.NOT_TEXT),
+        ({"request": asked("and now?", {"content": "no role"})}, Drop.NOT_TEXT),
+        ({"request": '"no JSON object"'}, Drop.NOT_TEXT),
+        ({"score": 0.0, "gold": '""'}, Drop.GOLD_EMPTY),
+        ({"score": 0.0, "gold": '{"answer": " "}'}, Drop.GOLD_EMPTY),
+        ({"score": 0.0, "gold": '{"answer": null}'}, Drop.GOLD_EMPTY),
         ({"served_by": "student"}, Drop.STUDENT_SERVED),
         ({"served_by": "student", "confirmed": True}, Drop.STUDENT_SERVED),
         ({"score": 0.79}, Drop.BELOW_PASS),
@@ -94,10 +110,20 @@ def test_a_passing_answer_trains_as_the_teachers() -> None:
 
 
 @pytest.mark.parametrize("score", [0.0, None])
-def test_a_wrong_answer_with_gold_trains_with_the_gold(score: float | None) -> None:
-    entry = only(plain(score=score, gold='"top_up"', coverage="volunteered"))
+@pytest.mark.parametrize(
+    ("coverage", "source"),
+    [
+        ("all", Source.CORRECTION),
+        ("audit", Source.CORRECTION),
+        ("volunteered", Source.VOLUNTEERED),
+    ],
+)
+def test_a_wrong_answer_with_gold_trains_with_the_gold(
+    score: float | None, coverage: str, source: Source
+) -> None:
+    entry = only(plain(score=score, gold='"top_up"', coverage=coverage))
     assert isinstance(entry, Row)
-    assert (entry.source, entry.outputs) == (Source.CORRECTION, {"answer": "top_up"})
+    assert (entry.source, entry.outputs) == (source, {"answer": "top_up"})
 
 
 def test_an_unscored_but_confirmed_answer_trains_as_the_teachers() -> None:
@@ -107,7 +133,7 @@ def test_an_unscored_but_confirmed_answer_trains_as_the_teachers() -> None:
 
 
 def test_a_student_answered_request_trains_with_its_gold_and_nothing_else() -> None:
-    entry = only(plain(served_by="student", score=None, gold='"top_up"'))
+    entry = only(plain(served_by="student", score=None, gold='"top_up"', coverage="all"))
     assert isinstance(entry, Row)
     assert (entry.source, entry.outputs) == (Source.CORRECTION, {"answer": "top_up"})
     assert entry.answer is None
@@ -121,6 +147,33 @@ def test_forms_of_gold_of_a_plain_route(gold: str, answer: str) -> None:
     entry = only(plain(score=0.0, gold=gold))
     assert isinstance(entry, Row)
     assert entry.outputs == {"answer": answer}
+
+
+@pytest.mark.parametrize("gold", ['{"b": 1, "a": "x"}', '"{\\"b\\":1, \\"a\\": \\"x\\"}"'])
+def test_an_answer_in_json_has_one_form_whoever_wrote_it(gold: str) -> None:
+    answers = [
+        plain(answer='{"a": "x", "b": 1}'),
+        plain(answer='{"a": "y", "b": 2}', score=0.0, gold=gold),
+    ]
+    for answer in answers:
+        entry = only(answer, JSON)
+        assert isinstance(entry, Row)
+        assert entry.outputs == {"answer": '{"a":"x","b":1}'}
+
+
+def test_a_text_is_no_gold_for_an_object() -> None:
+    entry = only(plain(answer='{"category": "x"}', score=0.0, gold='"refund"'), JSON)
+    assert isinstance(entry, Dropped)
+    assert entry.reason is Drop.GOLD_TYPE
+
+
+def test_a_plain_row_has_the_text_that_the_student_server_reads() -> None:
+    request = asked(
+        [PART, {"type": "text", "text": " my money"}], {"role": "user", "content": "hi"}
+    )
+    entry = only(plain(request=request))
+    assert isinstance(entry, Row)
+    assert entry.inputs == {"text": "where is my money"}
 
 
 @pytest.mark.parametrize("bucket", [EXAM, CALIBRATION])
@@ -182,7 +235,10 @@ def test_a_programs_row_comes_from_the_call_of_its_predictor() -> None:
     assert entry.outputs == {"reasoning": "because", "category": "refund", "confidence": 0.7}
 
 
-@pytest.mark.parametrize("gold", ['"top_up"', '{"category": "top_up", "ticket": 7}'])
+@pytest.mark.parametrize(
+    "gold",
+    ['"top_up"', '{"category": "top_up", "ticket": 7}', '"{\\"category\\": \\"top_up\\"}"'],
+)
 def test_a_programs_correction_has_no_reasoning_and_full_confidence(gold: str) -> None:
     entry = only(program(score=0.0, gold=gold), PROGRAM)
     assert isinstance(entry, Row)
@@ -195,6 +251,14 @@ def test_a_programs_correction_has_no_reasoning_and_full_confidence(gold: str) -
         ({"calls": ()}, Drop.NO_CALL),
         ({"calls": (call(outputs={"category": "a"}, error="boom"),)}, Drop.NO_CALL),
         ({"calls": (call(outputs={"category": None}),)}, Drop.NO_CALL),
+        ({"calls": (call(inputs={}, outputs={"category": "a"}),)}, Drop.NO_CALL),
+        ({"score": 0.0, "gold": '{"category": ["a"]}'}, Drop.GOLD_TYPE),
+        ({"score": 0.0, "gold": '{"category": null}'}, Drop.GOLD_TYPE),
+        ({"score": 0.0, "gold": '{"category": 3}'}, Drop.GOLD_TYPE),
+        ({"score": 0.0, "gold": '{"confidence": "high"}'}, Drop.GOLD_TYPE),
+        ({"score": 0.0, "gold": "true", "calls": (call(outputs={"n": 3}),)}, Drop.GOLD_TYPE),
+        ({"score": 0.0, "gold": "2.5", "calls": (call(outputs={"n": 3}),)}, Drop.GOLD_TYPE),
+        ({"score": 0.0, "gold": '""'}, Drop.GOLD_EMPTY),
         ({"score": 0.0, "gold": '{"other": 1}'}, Drop.GOLD_UNKNOWN),
         (
             {"score": 0.0, "gold": '"x"', "calls": (call(outputs={"a": "1", "b": "2"}),)},
@@ -227,6 +291,15 @@ def test_program_traces_that_give_no_row(changes: dict[str, Any], reason: Drop) 
     assert entry.reason is reason
 
 
+@pytest.mark.parametrize(("taught", "gold", "learnt"), [(3, "2.0", 2), (0.5, "2", 2.0)])
+def test_a_number_is_learnt_as_the_kind_of_number_that_the_teacher_gives(
+    taught: float, gold: str, learnt: float
+) -> None:
+    entry = only(program(score=0.0, gold=gold, calls=(call(outputs={"n": taught}),)), PROGRAM)
+    assert isinstance(entry, Row)
+    assert (entry.outputs["n"], type(entry.outputs["n"])) == (learnt, type(taught))
+
+
 def test_a_predictor_that_runs_twice_gives_two_rows_when_the_trace_passed() -> None:
     calls = (
         call(outputs={"category": "a"}),
@@ -236,8 +309,38 @@ def test_a_predictor_that_runs_twice_gives_two_rows_when_the_trace_passed() -> N
     assert [row.call_id for row in rows] == ["c1", "c2"]
 
 
-def test_a_repeated_call_with_the_same_inputs_counts_once_and_the_last_one_counts() -> None:
-    calls = (call(outputs={"category": "a"}), call(call_id="c2", outputs={"category": "b"}))
-    entry = only(program(calls=calls), PROGRAM)
+ATTEMPTS = (
+    call(outputs={"category": "a", "confidence": 0.7}),
+    call(call_id="c2", outputs={"category": "b", "confidence": 0.9}),
+    call(call_id="c3", outputs={"category": "c", "confidence": 0.2}),
+)
+
+
+@pytest.mark.parametrize("bucket", [TRAIN, EXAM])
+def test_of_several_attempts_at_the_same_inputs_the_one_that_was_answered_counts(
+    bucket: int,
+) -> None:
+    """As with BestOfN, whose last attempt is seldom its best."""
+    answer = '{"category": "b", "confidence": 0.9}'
+    trace = program(calls=ATTEMPTS, answer=answer, bucket=bucket, confirmed=True, coverage="all")
+    entry = only(trace, PROGRAM)
     assert isinstance(entry, Row)
-    assert (entry.call_id, entry.outputs) == ("c2", {"category": "b"})
+    assert (entry.call_id, entry.outputs["category"]) == ("c2", "b")
+
+
+@pytest.mark.parametrize("gold", [None, '"a"'])
+def test_attempts_of_which_none_was_answered_give_no_row(gold: str | None) -> None:
+    trace = program(calls=ATTEMPTS, answer='{"category": "d", "confidence": 1.0}', gold=gold)
+    entry = only(trace, PROGRAM)
+    assert isinstance(entry, Dropped)
+    assert entry.reason is Drop.REPEATED_PREDICTOR
+
+
+def test_of_attempts_with_one_answer_the_last_one_counts() -> None:
+    calls = (
+        call(outputs={"reasoning": "x", "category": "a", "confidence": 0.7}),
+        call(call_id="c2", outputs={"reasoning": "y", "category": "a", "confidence": 0.9}),
+    )
+    entry = only(program(calls=calls, answer="A"), PROGRAM)
+    assert isinstance(entry, Row)
+    assert entry.call_id == "c2"

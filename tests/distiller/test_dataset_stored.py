@@ -10,7 +10,8 @@ import pytest
 from distiller.dataset.build import build
 from distiller.dataset.rows import ProgramSource, RenderError, training_files
 from distiller.dataset.stored import DatasetError, load, read_traces, save
-from distiller.dataset.values import Dataset, DatasetSpec, Split
+from distiller.dataset.values import Dataset, DatasetSpec, Drop, Split
+from distiller.trainer.rows import parse_lines
 from programs import rows as program_rows
 from programs.errors import ChildError
 from programs.student_files import Skeleton
@@ -108,7 +109,7 @@ def test_a_lost_trace_is_noticed(log: Log) -> None:
 def test_a_changed_trace_is_noticed(log: Log) -> None:
     fill(log)
     dataset = frozen(log)
-    log.sql("UPDATE traces SET text = 'other' WHERE text = 'right answer'")
+    log.sql("UPDATE traces SET request = '{}' WHERE text = 'right answer'")
     store = log.store()
     with pytest.raises(DatasetError, match="is not what was frozen"):
         load(store, dataset.dataset_id)
@@ -173,6 +174,39 @@ async def test_program_rows_are_rendered_by_the_program(log: Log) -> None:
         {"category": "b", "confidence": 0.4},
         {"category": "a", "confidence": 1.0},
     ]
+
+
+async def test_a_rendered_message_that_is_no_text_is_left_out_of_the_file(log: Log) -> None:
+    for number in range(200):
+        log.trace(f"question {'x' * number}", "a", score=1.0, call={"category": "a"})
+
+    async def with_an_image(job: program_rows.Job) -> program_rows.Rendered:
+        rendered = await _render(job)
+        rendered.rows[7].messages[0]["content"] = [{"type": "image_url", "image_url": {}}]
+        return rendered
+
+    dataset = frozen(log, msgspec.structs.replace(PROGRAM, min_exam_rows=0))
+    files = await training_files(dataset, "json", program=SOURCE, render=with_an_image)
+    assert len(files.train.splitlines()) == 199
+    assert len(list(parse_lines(files.train.splitlines()))) == 199
+
+
+async def test_odd_requests_and_labels_leave_a_file_that_the_trainer_takes(log: Log) -> None:
+    fill(log)
+    call = {"role": "assistant", "content": None, "tool_calls": []}
+    image = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}
+    for odd in (call, image):
+        messages = [odd, {"role": "user", "content": "and this?"}]
+        for bucket in (1, 13, 25, 50):
+            request = json.dumps({"messages": messages})
+            log.trace("and this?", "a", score=1.0, gold="a", bucket=bucket, request=request)
+    log.trace("what should that be?", "b", score=0.0, gold=" ")
+    dataset = frozen(log)
+    assert dataset.funnel.rows == {"exam": 1, "calibration": 1, "dev": 1, "train": 2}
+    assert dataset.funnel.dropped[Drop.NOT_TEXT] == 8
+    files = await training_files(dataset, "plain", program=None, render=_render)
+    for content in (files.train, files.validation):
+        assert len(list(parse_lines(content.splitlines()))) == 2
 
 
 async def test_a_program_that_can_not_render_says_why(log: Log) -> None:

@@ -8,9 +8,11 @@ import msgspec
 import pytest
 
 from distiller import distillations
-from distiller.distil import advance
+from distiller.dataset import stored
+from distiller.dataset.values import Split
+from distiller.distil import Sittings, advance
 from distiller.distillations import DistilSettings, exams_of
-from distiller.exam import Failed
+from distiller.exam import TEACHER
 from distiller.fine_tuning import FineTuning
 from distiller.happenings import Event
 from distiller.jobs import jobs_of
@@ -20,6 +22,7 @@ from distiller.trainers import choose_trainers
 from tests.distiller.distil_world import (
     NOW,
     SETTINGS,
+    WORDS,
     World,
     ask_for,
     fill,
@@ -109,7 +112,7 @@ async def test_a_crash_before_any_change_of_the_store_does_nothing_twice(world: 
         crashed = await _crash_at(world, crashes)
         store = Store(world.database)
         while distillations.unfinished(store):
-            await advance(store, world.clients(), ROUTE, now=NOW)
+            await advance(store, world.clients(), {}, ROUTE, now=NOW)
             world.trainer.finish()
         (ended,) = distillations.recent(store, ROUTE)
         assert ended.chosen is not None
@@ -133,7 +136,7 @@ async def _crash_at(world: World, changes: int) -> bool:
     store.changes_left = changes
     try:
         while distillations.unfinished(store):
-            await advance(store, world.clients(), ROUTE, now=NOW)
+            await advance(store, world.clients(), {}, ROUTE, now=NOW)
             world.trainer.finish()
     except Crash:
         return True
@@ -238,18 +241,63 @@ async def test_erased_traces_end_it(world: World) -> None:
     assert "have lost their traces" in (ended.reason or "")
 
 
-async def test_an_exam_that_nobody_answers_is_taken_again_until_patience_ends(
+async def to_the_first_exam(world: World, sittings: Sittings) -> list[str]:
+    """Tick until the teacher has been examined; the traces of the exam's rows."""
+    ask_for(world)
+    while True:
+        happened = await once(world, sittings=sittings)
+        world.trainer.finish()
+        if any(one.about == TEACHER for one in happened):
+            break
+    store = Store(world.database)
+    (running,) = distillations.unfinished(store)
+    dataset = stored.load(store, running.dataset_id or "")
+    store.close()
+    return [row.trace_id for row in dataset.split(Split.EXAM)]
+
+
+async def test_rows_that_nobody_answered_are_asked_again_and_they_alone(world: World) -> None:
+    sittings: Sittings = {}
+    rows = await to_the_first_exam(world, sittings)
+    world.silent = set(rows[:3])
+    (waiting,) = await once(world, sittings=sittings)
+    assert waiting.event is Event.WAITING
+    assert waiting.message.endswith("did not answer 3 of 10 exam rows")
+    world.silent.clear()
+    (examined,) = await once(world, sittings=sittings)
+    assert examined.event is Event.EXAM
+    assert "on 10 of 10 rows, 0 failed" in examined.message
+    assert world.asked[10:] == rows[:3]
+
+
+async def test_each_candidates_patience_begins_with_its_own_first_try_in_vain(
     world: World,
 ) -> None:
-    ask_for(world)
-    world.answers = dict.fromkeys(world.answers, Failed(reason="connect", unreachable=True))
-    with pytest.raises(AssertionError, match="did not answer 10 of 10 exam rows"):
-        await to_the_end(world)
-    for _ in range(3):
-        await once(world, now=NOW + 901)
-    ended, _ = await to_the_end(world)
-    assert ended.chosen is None
-    assert "100.0% of its answers were unusable" in (ended.reason or "")
+    """However long ago the exams began: the machine may have been off."""
+    sittings: Sittings = {}
+    world.silent = set(await to_the_first_exam(world, sittings))
+    happened = []
+    for now in (NOW + 5_000, NOW + 5_899, NOW + 5_901, NOW + 6_000, NOW + 6_899):
+        happened += await once(world, now=now, sittings=sittings)
+    events = [one.event for one in happened]
+    assert events == [Event.WAITING, Event.WAITING, Event.EXAM, Event.WAITING, Event.WAITING]
+    for now in (NOW + 6_901, NOW + 7_000):
+        happened += await once(world, now=now, sittings=sittings)
+    assert "100.0% of the rows were not answered, mostly: connect" in happened[-1].message
+    assert happened[-1].event is Event.ENDED
+    assert not sittings
+
+
+async def test_replies_are_kept_while_the_metric_cannot_be_loaded(world: World) -> None:
+    sittings: Sittings = {}
+    await to_the_first_exam(world, sittings)
+    world.metric_problem = "metric: no module named judge"
+    (waiting,) = await once(world, sittings=sittings)
+    assert (waiting.event, waiting.message) == (Event.WAITING, world.metric_problem)
+    world.metric_problem = None
+    (examined,) = await once(world, sittings=sittings)
+    assert examined.event is Event.EXAM
+    assert len(world.asked) == 10
 
 
 async def test_a_new_student_must_not_be_worse_than_the_previous_one(world: World) -> None:
@@ -268,6 +316,30 @@ async def test_a_new_student_must_not_be_worse_than_the_previous_one(world: Worl
     numbers = sorted(one.student.split("-")[0] for one in students_of_route(store, ROUTE))
     store.close()
     assert numbers == ["s1", "s2", "s3"]
+
+
+async def test_the_previous_student_sits_no_exam_on_what_it_has_learnt(world: World) -> None:
+    """Its train rows may be exam rows by now: asked again, in another conversation."""
+    ask_for(world)
+    first, _ = await to_the_end(world)
+    previous = first.chosen
+    assert previous is not None
+    log = Log(world.database, after=100)
+    known = [log.trace(f"About my {word}, {word}", "a", bucket=3, gold="a") for word in WORDS[:5]]
+    world.asked.clear()
+    settings = msgspec.structs.replace(SETTINGS, previous=previous, trainer="embedded")
+    ask_for(world, settings, now=NOW + 1)
+    second, _ = await to_the_end(world)
+    store = Store(world.database)
+    results = exams_of(store, second.distillation_id)
+    store.close()
+    assert {name: result.rows for name, result in results.items()} == {
+        TEACHER: 15,
+        previous: 10,
+        next(name for name in results if name not in (TEACHER, previous)): 15,
+    }
+    assert not set(known) & results[previous].scores.keys()
+    assert "the previous student is better" in (second.reason or "")
 
 
 async def test_a_route_has_one_distillation_at_a_time(world: World) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from distiller.artefact import Adapter
@@ -143,6 +144,22 @@ async def test_an_upload_that_was_stored_is_not_repeated(
         await step(store, service)
     await step(store, service)
     assert trainer.log.count("upload") == 2
+
+
+async def test_without_rows_to_validate_on_no_file_of_them_is_sent(
+    store: Store, trainer: FakeTrainer, service: FineTuning
+) -> None:
+    async def no_validation(adapter: Adapter) -> TrainingFiles:
+        return msgspec.structs.replace(FILES, validation=b"")
+
+    trainer.faults["list"] = [500]
+    with pytest.raises(TrainerUnavailable):
+        await tick(store, service, stored(store), no_validation, now=NOW + 1)
+    job = await step(store, service)
+    assert job.status == "queued"
+    (created,) = trainer.jobs
+    assert "validation_file" not in created
+    assert trainer.files == {created["training_file"]: FILES.train}
 
 
 @pytest.mark.parametrize("operation", ["upload", "create"])

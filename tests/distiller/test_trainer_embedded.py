@@ -171,15 +171,36 @@ def test_a_job_at_its_time_limit_publishes_what_there_is(tmp_path: Path) -> None
     rows = [
         plain_row(t, s) for t, s in zip(tickets(140, seed=2), ["train", "dev"] * 70, strict=True)
     ]
-    job = write_job(tmp_path / "job", "embedded", rows, adapter="plain", min_rows=70)
-    (job / "work").mkdir()
-    decided = Plan(epochs=50, max_seconds=1.5, predicted_s=1.0, shortened=False)
-    (job / "work" / "plan.json").write_bytes(msgspec.json.encode(decided))
+    job = _short_job(tmp_path / "job", rows)
     assert work(job) == 0
     manifest = verify(job / "model")
     assert manifest.time_limited
     assert sum(event.type == "checkpoint" for event in read_events(job)) >= 1
     assert not (job / "work").exists()
+
+
+def _short_job(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    """A job whose training is cut off after a second and a half."""
+    job = write_job(folder, "embedded", rows, adapter="plain", min_rows=70)
+    (job / "work").mkdir()
+    decided = Plan(epochs=50, max_seconds=1.5, predicted_s=1.0, shortened=False)
+    (job / "work" / "plan.json").write_bytes(msgspec.json.encode(decided))
+    return job
+
+
+@pytest.mark.slow
+@needs_train
+def test_rows_that_are_longer_than_those_of_the_training_do_not_fail_the_job(
+    tmp_path: Path,
+) -> None:
+    found = tickets(140, seed=2)
+    short = [plain_row(t, s) for t, s in zip(found, ["train"] * 80 + ["dev"] * 60, strict=True)]
+    long = [
+        plain_row(Ticket(text=found[0].text + " please" * words, intent=found[0].intent), split)
+        for split, words in [("dev", 200), ("calibration", 200), ("dev", 3_000)]
+    ]
+    assert work(_short_job(tmp_path / "job", long + short)) == 0
+    verify(tmp_path / "job" / "model")
 
 
 @pytest.mark.slow

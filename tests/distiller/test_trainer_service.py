@@ -277,6 +277,15 @@ def model_folder(service: Server, job_id: str) -> Path:
 
 
 class TestArtefact:
+    def test_rows_held_out_for_want_of_others_count_as_training_rows(
+        self, service: Server, client: openai.OpenAI
+    ) -> None:
+        """What the dataset counted as enough is enough."""
+        exact = hyperparameters(min_rows=120)
+        job_id = create(client, rows(120), method=exact)
+        assert ended(client, job_id).status == "succeeded"
+        assert verify(model_folder(service, job_id)).trained_rows < 120
+
     def test_the_model_has_no_pickle_and_answers(
         self, service: Server, client: openai.OpenAI
     ) -> None:

@@ -27,10 +27,11 @@ def trace_uuid(number: int) -> str:
 class Log:
     """Writes what a collector would have written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, after: int = 0) -> None:
+        """``after``: how many traces are there already."""
         self.path = path
         Store(path).close()
-        self._number = 0
+        self._number = after
 
     def store(self) -> Store:
         return Store(self.path)

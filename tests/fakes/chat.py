@@ -20,6 +20,8 @@ class Chat:
 
     url: str
     reply: Reply
+    #: sent as ``x-limbeck-error`` with every refusal, as servers of ours do
+    kind: str | None = None
     #: bodies and headers of all requests so far
     requests: list[tuple[dict[str, Any], dict[str, str]]] = field(default_factory=list)
 
@@ -43,6 +45,8 @@ def chat_server(reply: Reply) -> Iterator[Chat]:
                 answer = {"choices": [{"index": 0, "message": message}], "usage": usage}
             data = json.dumps(answer).encode()
             self.send_response(status)
+            if status != 200 and chat.kind is not None:
+                self.send_header("x-limbeck-error", chat.kind)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(data)))
             self.end_headers()

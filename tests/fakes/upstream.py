@@ -11,15 +11,19 @@ A fault is a text like ``status=500`` or ``delay=0.2;drop=body``, taken from the
 | ``delay=S`` | waits before the answer |
 | ``status=N`` | answers with an error; ``header=NAME:VALUE`` adds a header, ``plain``: no JSON |
 | ``drop=request`` | closes the connection without an answer |
-| ``drop=head`` | closes it after status and headers |
+| ``drop=head``, ``drop=continue`` | closes it after status and headers; after ``continue`` |
 | ``drop=body`` | closes it in the middle of the body; of a stream: after ``events`` / 2 events |
+| ``drop=event`` | of a stream: closes it in the middle of the event after ``events`` / 2 |
 | ``drop=reused`` | closes it without an answer if the connection served a request before |
 | ``hang`` | never answers |
 | ``stall`` | never goes on after half of the answer |
 | ``events=N``, ``gap=S`` | of a stream: number of events, pause between them |
 | ``no_done``, ``linger`` | a stream without ``[DONE]``; one that does not end after it |
 | ``chunked``, ``to_close`` | framing of a JSON answer: chunks, or up to the end of the connection |
+| ``trailer=NAME:VALUE`` | behind the chunks |
+| ``surplus`` | bytes behind an answer that is complete |
 | ``close`` | ``Connection: close`` |
+| ``kind=TEXT`` | the content type of an error or a stream; empty: none |
 | ``continue`` | a ``100 Continue`` before the answer |
 | ``gzip`` | a body that nobody asked to be encoded |
 | ``empty``, ``garbage`` | a body without a byte; an answer that is no HTTP |
@@ -230,6 +234,9 @@ class FakeUpstream:
             raise _Drop
         if "continue" in faults:
             peer.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if drop == "continue":
+                await peer.writer.drain()
+                raise _Drop
         if "status" in faults:
             await self._error(peer, faults)
         elif request.get("stream"):
@@ -247,7 +254,7 @@ class FakeUpstream:
             error = {"message": "a fault on purpose", "type": "fake", "param": None, "code": "fake"}
             kind, body = "application/json", json.dumps({"error": error}).encode()
         extra = faults.text("header")
-        lines = [f"content-type: {kind}", *([extra] if extra else [])]
+        lines = [*_content_type(faults, kind), *([extra] if extra else [])]
         await self._send(peer, faults, status, lines, body)
 
     async def _whole(self, peer: _Peer, request: dict[str, Any], faults: _Faults) -> None:
@@ -265,7 +272,9 @@ class FakeUpstream:
         if "chunked" in faults:
             lines = [*lines, "transfer-encoding: chunked"]
             half = len(body) // 2
-            pieces = [_chunk(body[:half]), _chunk(body[half:]) + b"0\r\n\r\n"]
+            trailer = f"{faults.text('trailer')}\r\n" if "trailer" in faults else ""
+            end = f"0\r\n{trailer}\r\n".encode()
+            pieces = [_chunk(body[:half]), _chunk(body[half:]) + end]
         else:
             if "to_close" not in faults:
                 lines = [*lines, f"content-length: {len(body)}"]
@@ -276,7 +285,7 @@ class FakeUpstream:
             await peer.writer.drain()
             await self._wait(peer, 3600 if "stall" in faults else 0.05)
             raise _Drop
-        peer.writer.write(pieces[1])
+        peer.writer.write(pieces[1] + (b"surplus" if "surplus" in faults else b""))
         await peer.writer.drain()
 
     async def _head(self, peer: _Peer, faults: _Faults, status: int, lines: list[str]) -> None:
@@ -289,12 +298,18 @@ class FakeUpstream:
             raise _Drop
 
     async def _stream(self, peer: _Peer, request: dict[str, Any], faults: _Faults) -> None:
-        lines = ["content-type: text/event-stream; charset=utf-8", "transfer-encoding: chunked"]
+        kind = _content_type(faults, "text/event-stream; charset=utf-8")
+        lines = [*kind, "transfer-encoding: chunked"]
         await self._head(peer, faults, 200, lines)
         events = int(faults.number("events", 4))
         async for number, event in self._events(request, faults, events):
             if number == events // 2 and (faults.text("drop") == "body" or "stall" in faults):
                 await self._wait(peer, 3600 if "stall" in faults else 0.05)
+                raise _Drop
+            if number == events // 2 and faults.text("drop") == "event":
+                peer.writer.write(_chunk(event[: len(event) // 2]))
+                await peer.writer.drain()
+                await self._wait(peer, 0.05)
                 raise _Drop
             peer.writer.write(_chunk(event))
             await peer.writer.drain()
@@ -371,6 +386,11 @@ def _faults(received: Received, request: dict[str, Any]) -> _Faults:
     )
     words = [word.partition("=") for word in text.split(";") if word]
     return _Faults({name: value for name, _, value in words})
+
+
+def _content_type(faults: _Faults, usual: str) -> list[str]:
+    kind = faults.text("kind") if "kind" in faults else usual
+    return [f"content-type: {kind}"] if kind else []
 
 
 def _chunk(data: bytes) -> bytes:

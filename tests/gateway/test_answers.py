@@ -15,6 +15,7 @@ from openai.types.chat import ChatCompletionMessageParam
 from router.snapshot import Upstream
 from tests.fakes.upstream import FakeUpstream
 from tests.gateway.rig import HTTP, Rig, WorkerProcess, ask, free_port, snapshot, teacher_route
+from tests.polling import until
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -71,6 +72,14 @@ def test_nobody_waits_for_an_upstream_that_lingers_after_done(worker: WorkerProc
     answer = ask(worker, stream=True, metadata={"fake": "linger;gap=0.01"})
     assert answer.content.endswith(b"data: [DONE]\n\n")
     assert time.monotonic() - started < 5
+
+
+def test_an_upstream_that_lingers_after_done_holds_no_connection(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    rig.publish(snapshot(upstream.base_url))
+    assert ask(rig.start(), stream=True, metadata={"fake": "linger"}).status_code == 200
+    until(lambda: upstream.cancelled == 1, seconds=5, what="the end of the connection")
 
 
 def test_the_body_passes_unchanged_but_for_the_model(
@@ -136,6 +145,38 @@ def test_an_error_that_is_no_json_becomes_one(worker: WorkerProcess) -> None:
     assert ask(worker, metadata={"fake": "status=302;plain"}).status_code == 502
 
 
+@pytest.mark.parametrize(
+    ("fake", "status", "code"),
+    [
+        ("status=403;kind=application/problem+json", 403, "fake"),
+        ("status=403;kind=Application/JSON", 403, "fake"),
+        ("status=403;kind=", 403, "fake"),
+        ("status=700", 502, "fake"),
+        ("status=700;plain", 502, "http_700"),
+    ],
+)
+def test_an_error_that_is_json_passes_however_it_is_labelled(
+    worker: WorkerProcess, fake: str, status: int, code: str
+) -> None:
+    answer = ask(worker, metadata={"fake": fake})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def test_an_error_that_is_no_json_is_quoted(worker: WorkerProcess) -> None:
+    answer = ask(worker, metadata={"fake": "status=403;plain"})
+    assert answer.status_code == 403
+    assert answer.json()["error"]["message"].endswith("status 403: <h1>Bad gateway</h1>")
+
+
+def test_a_stream_may_spell_its_type_as_it_likes(worker: WorkerProcess) -> None:
+    fake = {"fake": "kind=Text/Event-Stream;stall"}
+    started = time.monotonic()
+    headers = {"x-limbeck-timeout-ms": "500"}
+    answer = ask(worker, stream=True, metadata=fake, headers=headers)
+    assert answer.status_code == 200  # the first events went out; whole, it would be a 504
+    assert time.monotonic() - started < 5
+
+
 @pytest.mark.parametrize("fake", ["drop=request", "drop=head", "drop=body", "garbage", "empty"])
 def test_a_lost_answer_is_a_502(worker: WorkerProcess, fake: str) -> None:
     answer = ask(worker, metadata={"fake": fake})
@@ -169,6 +210,19 @@ def test_a_stream_that_breaks_ends_with_an_error_and_without_done(worker: Worker
     assert json.loads(events[0][6:])["choices"]
     assert json.loads(events[-1][6:])["error"]["code"] == "upstream_lost"
     assert "[DONE]" not in answer.text
+    with pytest.raises(openai.APIError, match="broke off"):
+        for _ in worker.openai().chat.completions.create(
+            model="triage", messages=HELLO, stream=True, metadata=fake
+        ):
+            pass
+
+
+def test_a_stream_that_breaks_within_an_event_is_an_api_error(worker: WorkerProcess) -> None:
+    fake = {"fake": "drop=event"}
+    answer = ask(worker, stream=True, metadata=fake)
+    *_, last, end = answer.text.split("\n\n")
+    assert json.loads(last[6:])["error"]["code"] == "upstream_lost"
+    assert end == ""
     with pytest.raises(openai.APIError, match="broke off"):
         for _ in worker.openai().chat.completions.create(
             model="triage", messages=HELLO, stream=True, metadata=fake

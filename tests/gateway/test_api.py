@@ -28,6 +28,8 @@ from tests.polling import until
 from traces.record import Feedback
 
 KEY = {"authorization": "Bearer sk-app"}
+#: one that no trace has, yet
+INFERENCE = "01a1f8f3-287a-7800-a30e-45fb05288400"
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def test_routes_are_models(worker: WorkerProcess) -> None:
 def test_feedback_is_appended_to_the_spool(
     shared_rig: Rig, worker: WorkerProcess, path: str
 ) -> None:
-    item = {"inference_id": "unknown", "gold": {"label": "billing"}, "source": "crm"}
+    item = {"inference_id": INFERENCE, "gold": {"label": "billing"}, "source": "crm"}
     answer = HTTP.post(f"{worker.url}{path}", json=item, headers=KEY)
     assert answer.status_code == 202
     feedback_id = answer.json()["feedback_id"]
@@ -75,14 +77,14 @@ def test_feedback_is_appended_to_the_spool(
 @pytest.mark.parametrize(
     "item",
     [
-        {"inference_id": "a", "metric": "correct", "value": True},
+        {"inference_id": INFERENCE, "metric": "correct", "value": True},
         {"episode_id": "a", "metric_name": "score", "value": 0.5, "tags": {"who": "me"}},
-        {"inference_id": "a", "metric_name": "demonstration", "value": "the right text"},
-        {"inference_id": "a", "confirmed": True},
-        {"inference_id": "a", "confirmed": False},
-        {"inference_id": "a", "gold": "x", "comment": "why", "source": "crm"},
-        {"inference_id": "a", "comment": "only words"},
-        {"inference_id": "a", "metric": "score", "value": 0},
+        {"inference_id": INFERENCE, "metric_name": "demonstration", "value": "the right text"},
+        {"inference_id": INFERENCE, "confirmed": True},
+        {"inference_id": INFERENCE, "confirmed": False},
+        {"inference_id": INFERENCE, "gold": "x", "comment": "why", "source": "crm"},
+        {"inference_id": INFERENCE, "comment": "only words"},
+        {"inference_id": INFERENCE, "metric": "score", "value": 0},
     ],
 )
 def test_good_feedback(worker: WorkerProcess, item: dict[str, Any]) -> None:
@@ -95,25 +97,27 @@ def test_good_feedback(worker: WorkerProcess, item: dict[str, Any]) -> None:
     [
         (b"no JSON", "not valid JSON"),
         (b"{}", "exactly one of"),
-        (b'{"inference_id": "a", "episode_id": "b", "gold": 1}', "exactly one of"),
-        (b'{"inference_id": "a"}', "says nothing"),
-        (b'{"inference_id": "a", "metric": "m"}', "belong together"),
-        (b'{"inference_id": "a", "value": 1}', "belong together"),
-        (b'{"inference_id": "a", "metric": "m", "metric_name": "m", "value": 1}', "not both"),
-        (b'{"inference_id": "a", "golden": 1}', "golden"),
+        (b'{"inference_id": "%s", "episode_id": "b", "gold": 1}', "exactly one of"),
+        (b'{"inference_id": "%s"}', "says nothing"),
+        (b'{"inference_id": "%s", "metric": "m"}', "belong together"),
+        (b'{"inference_id": "%s", "value": 1}', "belong together"),
+        (b'{"inference_id": "%s", "metric": "m", "metric_name": "m", "value": 1}', "not both"),
+        (b'{"inference_id": "%s", "golden": 1}', "golden"),
         (b'{"inference_id": 5, "gold": 1}', "inference_id"),
-        (b'{"inference_id": "a", "confirmed": "yes"}', "confirmed"),
+        (b'{"inference_id": "chatcmpl-1", "gold": 1}', "x-limbeck-inference-id"),
+        (b'{"inference_id": "%s", "confirmed": "yes"}', "confirmed"),
     ],
 )
 def test_bad_feedback_is_a_400(worker: WorkerProcess, body: bytes, message: str) -> None:
-    answer = HTTP.post(f"{worker.url}/v1/feedback", content=body, headers=KEY)
+    content = body.replace(b"%s", INFERENCE.encode())
+    answer = HTTP.post(f"{worker.url}/v1/feedback", content=content, headers=KEY)
     assert answer.status_code == 400
     assert message in answer.json()["error"]["message"]
     assert answer.headers["x-should-retry"] == "false"
 
 
 def test_feedback_has_a_largest_size(worker: WorkerProcess) -> None:
-    item = {"inference_id": "a", "comment": "x" * 2_000_000}
+    item = {"inference_id": INFERENCE, "comment": "x" * 2_000_000}
     answer = HTTP.post(f"{worker.url}/v1/feedback", json=item, headers=KEY)
     assert answer.status_code == 413
 
@@ -155,6 +159,12 @@ def test_metrics(worker: WorkerProcess) -> None:
     assert worker.metric('limbeck_request_seconds_bucket{le="+Inf",route="triage"}') >= 1
     assert worker.metric('limbeck_upstream_connections{state="idle",upstream="up"}') >= 1
     assert worker.metric('limbeck_snapshot_version{worker="w1"}') == 1
+    assert ask(worker, headers={"authorization": "Bearer wrong"}).status_code == 401
+    assert HTTP.get(f"{worker.url}/v1/chat/completions").status_code == 405
+    refused = 'limbeck_requests_total{reason="refused",route="",served_by="gateway",status="%d"}'
+    assert worker.metric(refused % 401) == 1
+    assert worker.metric(refused % 405) == 1
+    assert worker.metric('limbeck_request_seconds_count{route=""}') == 0
     names = set(re.findall(r"^# TYPE (\w+)", text.text, re.MULTILINE))
     assert all(name.startswith("limbeck_") for name in names)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -139,7 +142,7 @@ def test_a_failed_request_is_recorded(shared_rig: Rig, worker: WorkerProcess) ->
     late = {**KEY, "x-limbeck-timeout-ms": "150"}
     answer = ask(worker, "plain", metadata={"fake": "hang"}, headers=late)
     end = shared_rig.end(answer.headers["x-limbeck-inference-id"])
-    assert (end.status, end.finish) == (504, "upstream_timeout")
+    assert (end.status, end.finish) == (504, "client_timeout")
 
 
 def test_a_broken_stream_is_recorded_as_far_as_it_came(
@@ -150,6 +153,13 @@ def test_a_broken_stream_is_recorded_as_far_as_it_came(
     assert (end.status, end.finish) == (200, "upstream_lost")
     assert response
     assert answer.content.startswith(response)
+
+
+def test_an_upstreams_own_words_are_recorded(shared_rig: Rig, worker: WorkerProcess) -> None:
+    answer = ask(worker, "plain", metadata={"fake": "status=403;plain"}, headers=KEY)
+    end, _, response = _by_trace(shared_rig, answer.headers["x-limbeck-inference-id"])
+    assert (end.status, end.finish, end.content_type) == (403, "refused", "text/html")
+    assert response == b"<h1>Bad gateway</h1>"
 
 
 def test_an_encoded_answer_is_marked(shared_rig: Rig, worker: WorkerProcess) -> None:
@@ -213,10 +223,12 @@ def test_a_client_that_leaves_ends_the_upstreams_work(
     assert (end.status, end.finish) == (499, "client_disconnect")
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_client_that_never_reads_is_given_up(
     shared_rig: Rig, worker: WorkerProcess, shared_upstream: FakeUpstream
 ) -> None:
     ends = len(shared_rig.ends())
+    sockets = until(lambda: _sockets(worker) == 1 and 1, what="the listener alone")
     fake = {"fake": "size=60000000;events=600"}
     body = json.dumps({"model": "plain", "messages": [], "stream": True, "metadata": fake})
     head = f"authorization: Bearer sk-app\r\ncontent-length: {len(body)}"
@@ -226,6 +238,21 @@ def test_a_client_that_never_reads_is_given_up(
             f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n{body}".encode()
         )
         until(lambda: len(shared_rig.ends()) > ends, seconds=20, what="the end")
+        # Not only the request ends: the connection is closed, although nobody reads it.
+        until(lambda: _sockets(worker) == sockets, what="the closed connection")
     end = shared_rig.ends()[-1]
     assert (end.status, end.finish) == (499, "client_disconnect")
     assert worker.metric("limbeck_open_requests") == 0
+    assert "Traceback" not in worker.log.read_text()
+
+
+def _sockets(worker: WorkerProcess) -> int:
+    """Count the connections that clients have to the worker, as the kernel shows them."""
+    port = f":{worker.settings.port:04X}"
+    descriptors = {
+        os.readlink(path)[len("socket:[") : -1]
+        for path in Path(f"/proc/{worker.process.pid}/fd").iterdir()
+        if os.path.lexists(path) and os.readlink(path).startswith("socket:[")
+    }
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(line[9] in descriptors and line[1].endswith(port) for line in lines)

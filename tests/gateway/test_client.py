@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import ClientLeft, ConnectFailed, UpstreamLost, UpstreamTimeout
-from gateway.upstream.address import parse_base_url
+from gateway.upstream.address import Address, parse_base_url
 from gateway.upstream.call import HIGH_WATER_BYTES, Call
 from gateway.upstream.client import IDLE_CONNECTION_S, Client
 from gateway.wheel import Wheel
@@ -22,10 +22,11 @@ from tests.polling import until_async
 
 
 @asynccontextmanager
-async def _client(base_url: str, **more: Any) -> AsyncIterator[Client]:
+async def _client(at: str | Address, **more: Any) -> AsyncIterator[Client]:
     wheel = Wheel()
     turning = asyncio.create_task(wheel.run())
-    client = Client("up", parse_base_url(base_url, upstream="up"), "sk-upstream", wheel, **more)
+    address = parse_base_url(at) if isinstance(at, str) else at
+    client = Client("up", address, "sk-upstream", wheel, **more)
     try:
         yield client
     finally:
@@ -93,6 +94,41 @@ async def test_a_stale_connection_is_tried_once_more(upstream: FakeUpstream) -> 
     assert [received.connection for received in upstream.received] == [1, 1, 2]
 
 
+@pytest.mark.parametrize(
+    "fake",
+    [
+        pytest.param("delay=1.2;drop=reused", id="after a while"),
+        pytest.param("continue;drop=continue", id="after a byte"),
+    ],
+)
+async def test_what_the_upstream_may_have_worked_on_is_not_sent_again(
+    upstream: FakeUpstream, fake: str
+) -> None:
+    async with _client(upstream.base_url) as client:
+        await _text(_ask(client))
+        with pytest.raises(UpstreamLost):
+            await _text(_ask(client, fake))
+    assert [received.connection for received in upstream.received] == [1, 1]
+
+
+async def test_trailers_are_no_headers_of_the_next_answer(upstream: FakeUpstream) -> None:
+    async with _client(upstream.base_url) as client:
+        first = _ask(client, "chunked;trailer=retry-after:7")
+        assert await _text(first) == "m: hello"
+        second = _ask(client)
+        assert await _text(second) == "m: hello"
+    assert upstream.connections == 1
+    assert b"retry-after" not in {**first.headers, **second.headers}
+
+
+@pytest.mark.parametrize("fake", ["surplus", "close;surplus", "chunked;surplus"])
+async def test_what_follows_an_answer_does_not_spoil_it(upstream: FakeUpstream, fake: str) -> None:
+    async with _client(upstream.base_url) as client:
+        assert await _text(_ask(client, fake)) == "m: hello"
+        assert await _text(_ask(client)) == "m: hello"
+    assert upstream.connections == 2
+
+
 @pytest.mark.parametrize("fake", ["drop=request", "drop=head", "drop=body", "garbage"])
 async def test_a_broken_answer_is_lost_and_not_repeated(upstream: FakeUpstream, fake: str) -> None:
     async with _client(upstream.base_url) as client:
@@ -110,6 +146,12 @@ async def test_nobody_listens() -> None:
 async def test_an_unknown_host() -> None:
     async with _client("http://nowhere.invalid/v1") as client:
         with pytest.raises(ConnectFailed, match=r"nowhere\.invalid"):
+            await _text(_ask(client))
+
+
+async def test_a_name_that_no_host_can_have() -> None:
+    async with _client(Address(host="api..invalid", port=80, tls=False, path="/v1")) as client:
+        with pytest.raises(ConnectFailed, match=r"api\.\.invalid"):
             await _text(_ask(client))
 
 
@@ -158,6 +200,19 @@ async def test_a_call_that_is_given_up_closes_its_connection(upstream: FakeUpstr
             await call.head()
         await until_async(lambda: upstream.cancelled == 1, what="the cancelled request")
         assert await _text(_ask(client)) == "m: hello"
+
+
+async def test_a_stream_that_is_let_go_has_little_time_to_end(upstream: FakeUpstream) -> None:
+    async with _client(upstream.base_url) as client:
+        for fake in ("linger", ""):
+            call = _ask(client, fake, stream=True)
+            await call.head()
+            text = b""
+            while not text.endswith(b"data: [DONE]\n\n"):
+                text += await call.read()
+            call.let_go()
+        await until_async(lambda: upstream.cancelled == 1, what="the lingering one's end")
+        assert client.open_connections == client.idle_connections == 1
 
 
 async def test_a_slow_reader_holds_the_upstream_back(upstream: FakeUpstream) -> None:

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
+import httpx
 import pytest
 
 from gateway.breakers import FAILURES
 from router.snapshot import Upstream
 from tests.fakes.upstream import FakeUpstream
-from tests.gateway.rig import STUDENT, Rig, WorkerProcess, ask, free_port, snapshot, student_route
+from tests.gateway.rig import (
+    STUDENT,
+    Rig,
+    WorkerProcess,
+    ask,
+    free_port,
+    snapshot,
+    student_route,
+    teacher_route,
+)
 from tests.polling import until
+from traces.record import RequestEnd
 
 #: (fault of the student, what the trace calls it)
 FAULTS = [
@@ -44,13 +56,18 @@ def worker(
         for number, (fault, _) in enumerate(FAULTS)
     }
     routes["slow"] = student_route(student_deadline_s=60.0)
+    routes["short"] = student_route(deadline_s=0.1)
     routes["dead"] = student_route(student_upstream="dead")
     routes["tools"] = student_route(student_deadline_s=DEADLINE_S, replayable=False)
+    routes["tools-hosted"] = student_route(student_upstream="host", replayable=False)
+    routes["hosted"] = teacher_route(upstream="host")
     routes["tools-dead"] = student_route(student_upstream="dead", replayable=False)
-    shared_rig.publish(
-        snapshot(shared_upstream.base_url, routes, upstreams={"dead": Upstream(base_url=dead_url)})
-    )
-    yield shared_rig.start()
+    upstreams = {
+        "dead": Upstream(base_url=dead_url),
+        "host": Upstream(base_url=shared_upstream.base_url, internal=True),
+    }
+    shared_rig.publish(snapshot(shared_upstream.base_url, routes, upstreams=upstreams))
+    yield shared_rig.start(env={"LIMBECK_INTERNAL_KEY": "between-us"})
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
@@ -86,6 +103,68 @@ def test_the_clients_bound_leaves_time_for_the_teacher(worker: WorkerProcess) ->
     answer = ask(worker, "slow", metadata=fake, headers={"x-limbeck-timeout-ms": "800"})
     assert answer.status_code == 200
     assert answer.headers["x-limbeck-route-reason"] == "fallback"
+
+
+def _end(rig: Rig, answer: httpx.Response) -> RequestEnd:
+    return rig.end(answer.headers["x-limbeck-inference-id"])
+
+
+def test_a_client_in_haste_opens_no_breaker(rig: Rig, upstream: FakeUpstream) -> None:
+    rig.publish(snapshot(upstream.base_url, {"triage": student_route(student_deadline_s=30.0)}))
+    worker = rig.start()
+    haste = {"x-limbeck-timeout-ms": "400"}
+    late = {"fake:student-model": "hang"}
+    for _ in range(FAILURES + 1):
+        answer = ask(worker, metadata=late, headers=haste)
+        assert (answer.status_code, _end(rig, answer).fallback) == (200, "client_deadline")
+    for _ in range(FAILURES):
+        # Its first byte came in time: the rest of it is cut at the client's bound.
+        answer = ask(worker, metadata={"fake": "stall"}, headers=haste, stream=True)
+        assert '"client_timeout"' in answer.text
+        assert (answer.status_code, _end(rig, answer).finish) == (200, "client_timeout")
+    assert ask(worker).headers["x-limbeck-served-by"] == "student"
+    line = f'limbeck_fallbacks_total{{kind="client_deadline",route="triage",student="{STUDENT}"}}'
+    assert worker.metric(line) == FAILURES + 1
+
+
+def test_a_client_in_haste_is_no_fault_of_the_teacher(
+    shared_rig: Rig, worker: WorkerProcess
+) -> None:
+    haste = {"x-limbeck-timeout-ms": "200"}
+    answer = ask(worker, "slow@teacher", metadata={"fake": "hang"}, headers=haste)
+    error = answer.json()["error"]
+    assert answer.status_code == 504
+    assert (error["type"], error["code"]) == ("upstream_timeout", "client_timeout")
+    assert _end(shared_rig, answer).finish == "client_timeout"
+    answer = ask(worker, "short@teacher", metadata={"fake": "hang"}, headers=haste)
+    assert answer.json()["error"]["code"] == "upstream_timeout"
+    assert _end(shared_rig, answer).finish == "upstream_timeout"
+
+
+def test_a_client_with_patience_changes_nothing(shared_rig: Rig, worker: WorkerProcess) -> None:
+    patient = {"x-limbeck-timeout-ms": "20000"}
+    hangs = next(f"r{number}" for number, (fault, _) in enumerate(FAULTS) if fault == "hang")
+    answer = ask(worker, hangs, metadata={"fake:student-model": "hang"}, headers=patient)
+    assert _end(shared_rig, answer).fallback == "timeout"
+
+
+def test_a_host_that_gives_up_at_the_clients_deadline(
+    shared_rig: Rig, worker: WorkerProcess
+) -> None:
+    def asked(model: str, tools_ran: int = 0, timeout_ms: int | None = 10_000) -> tuple[Any, ...]:
+        gives_up = f"status=504;header=x-limbeck-tools-ran:{tools_ran}"
+        fake = {"fake" if model == "hosted" else "fake:student-model": gives_up}
+        headers = {"x-limbeck-timeout-ms": str(timeout_ms)} if timeout_ms else {}
+        answer = ask(worker, model, metadata=fake, headers=headers)
+        end = _end(shared_rig, answer)
+        return answer.status_code, end.fallback, end.finish
+
+    assert asked("tools-hosted") == (200, "client_deadline", "stop")
+    assert asked("tools-hosted", tools_ran=1) == (504, None, "client_timeout")
+    assert asked("hosted") == (504, None, "client_timeout")
+    # The deadline was ours.
+    assert asked("tools-hosted", timeout_ms=None) == (200, "status", "stop")
+    assert asked("hosted", timeout_ms=None) == (504, None, "refused")
 
 
 def test_half_an_answer_is_a_failure_too(worker: WorkerProcess) -> None:
@@ -152,6 +231,20 @@ def test_failures_in_a_row_open_the_breaker(rig: Rig, upstream: FakeUpstream) ->
     assert list(worker.acknowledgement().breakers) == [f"triage/{STUDENT}"]
     line = f'limbeck_fallbacks_total{{kind="status",route="triage",student="{STUDENT}"}}'
     assert worker.metric(line) == FAILURES
+
+
+def test_a_student_without_weight_has_no_breaker(rig: Rig, upstream: FakeUpstream) -> None:
+    """Nobody asks it, so nothing could close its breaker: it returns with a closed one."""
+    rig.publish(snapshot(upstream.base_url, {"triage": student_route()}))
+    worker = rig.start()
+    for _ in range(FAILURES):
+        ask(worker, metadata={"fake:student-model": "status=500"})
+    until(lambda: worker.acknowledgement().breakers, what="the open breaker")
+    rig.publish(snapshot(upstream.base_url, {"triage": student_route(weight=0.0)}, version=2))
+    until(lambda: not worker.acknowledgement().breakers, what="the breaker's end")
+    rig.publish(snapshot(upstream.base_url, {"triage": student_route()}, version=3))
+    until(lambda: worker.acknowledgement().version == 3, what="the return")
+    assert ask(worker).headers["x-limbeck-served-by"] == "student"
 
 
 def test_streams_that_break_open_the_breaker_too(rig: Rig, upstream: FakeUpstream) -> None:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from gateway.allocator import keep_big_buffers
-from gateway.gathering import GatheringTransport
+from gateway.gathering import CLOSE_S, GatheringTransport
 
 
 class _Written(asyncio.Transport):
@@ -16,6 +17,7 @@ class _Written(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.done: list[Any] = []
+        self.unread = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.done.append(bytes(data))
@@ -28,6 +30,9 @@ class _Written(asyncio.Transport):
 
     def abort(self) -> None:
         self.done.append("abort")
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
 
     def is_closing(self) -> bool:
         return "close" in self.done or "abort" in self.done
@@ -74,6 +79,34 @@ async def test_an_abort_drops_what_was_written() -> None:
     transport.abort()
     await asyncio.sleep(0)
     assert written.done == ["abort"]
+
+
+class _Later:
+    """Stands in for a loop: notes what is to be called, and when."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
+        self.later: list[tuple[float, Callable[[], None]]] = []
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.soon.append(callback)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        self.later.append((delay, callback))
+
+
+@pytest.mark.parametrize("unread", [0, 1])
+def test_what_nobody_reads_is_dropped_some_time_after_the_close(unread: int) -> None:
+    loop: Any = _Later()
+    written = _Written()
+    written.unread = unread
+    GatheringTransport(written, loop).close()
+    for callback in loop.soon:
+        callback()
+    for delay, callback in loop.later:
+        assert delay == CLOSE_S
+        callback()
+    assert written.done == (["close", "abort"] if unread else ["close"])
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")

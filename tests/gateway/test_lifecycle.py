@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -58,6 +60,22 @@ def test_a_worker_stays_light(rig: Rig, upstream: FakeUpstream) -> None:
     modules = set(worker.log.read_text().split())
     assert {"gateway.core", "traces.spool"} <= modules
     assert not modules & HEAVY
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limits are read in /proc")
+def test_a_worker_may_open_as_many_files_as_the_system_allows(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    rig.publish(snapshot(upstream.base_url))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard - 1, hard))
+    try:
+        worker = rig.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    limits = Path(f"/proc/{worker.process.pid}/limits").read_text()
+    (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+    assert line.split()[3:5] == [str(hard), str(hard)]
 
 
 def test_a_stop_finishes_what_is_open(rig: Rig, upstream: FakeUpstream) -> None:

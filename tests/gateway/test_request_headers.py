@@ -63,6 +63,20 @@ def test_an_unknown_value_is_refused(name: bytes, value: bytes) -> None:
     assert name.decode() in caught.value.message
 
 
+def test_a_session_id_that_is_not_ours_is_never_refused() -> None:
+    def conversation(value: bytes) -> str | None:
+        return read_headers([(b"x-session-id", value)]).conversation
+
+    assert conversation(b"session 7") == "session 7"
+    assert conversation(b"") is None
+    assert conversation(b" ") is None
+    hashed = conversation(b"x" * 600)
+    assert hashed is not None and len(hashed) == 32
+    assert hashed == conversation(b"x" * 600) != conversation(b"x" * 601)
+    both = [(b"x-session-id", b""), (b"x-limbeck-session-id", b"ours")]
+    assert read_headers(both).conversation == "ours"
+
+
 def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(Refusal, match="the nearest is x-limbeck-no-log"):
         read_headers([(b"x-limbeck-nolog", b"true")])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
 from tests.fakes.upstream import FakeUpstream
 from tests.gateway.rig import HTTP, Rig, WorkerProcess, ask, snapshot
 from tests.polling import until
@@ -63,6 +66,22 @@ def test_audit_refuses_before_the_upstream_is_asked(rig: Rig, upstream: FakeUpst
     until(lambda: ask(worker).status_code == 200, what="room again")
 
 
+def test_audit_answers_nothing_that_is_not_on_record(rig: Rig, upstream: FakeUpstream) -> None:
+    rig.publish(snapshot(upstream.base_url))
+    worker = rig.start(max_spool_bytes=SPOOL_BYTES, spool_policy="audit")
+    slow = {"fake": "delay=0.5"}
+
+    def ask_slowly(_: int) -> int:
+        return ask(worker, messages=BIG, metadata=slow).status_code
+
+    with ThreadPoolExecutor(12) as pool:
+        statuses = list(pool.map(ask_slowly, range(12)))
+    assert set(statuses) == {200, 503}
+    # Some were open when the spool became full.
+    assert len(upstream.received) > statuses.count(200)
+    assert len(rig.ends()) == statuses.count(200)
+
+
 def test_a_disk_that_is_nearly_full_counts_as_a_full_spool(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
@@ -80,6 +99,6 @@ def test_feedback_is_not_taken_when_it_would_be_lost(rig: Rig, upstream: FakeUps
     rig.publish(snapshot(upstream.base_url))
     worker = rig.start(max_spool_bytes=SPOOL_BYTES)
     _fill(worker)
-    item = {"inference_id": "x", "comment": "y" * 200_000}
+    item = {"inference_id": str(uuid.uuid4()), "comment": "y" * 200_000}
     answer = HTTP.post(f"{worker.url}/v1/feedback", json=item)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "spool_full")

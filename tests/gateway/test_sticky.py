@@ -35,6 +35,15 @@ def test_the_conversation_of_the_metadata(metadata: object, expected: str | None
     assert conversation_of(None, _head(metadata=metadata)) == expected
 
 
+def test_broken_utf8_is_the_upstreams_business() -> None:
+    broken = parse_head(
+        b'{"model": "m", "metadata": {"session_id": "\xff"},'
+        b' "messages": [{"role": "\xff", "content": ""}]}'
+    )
+    assert conversation_of(None, broken) is None
+    assert sticky_key(None, broken, trace_id="t") == "t"
+
+
 def test_the_header_is_the_first_choice() -> None:
     assert conversation_of("header", _head(metadata={"session_id": "a"})) == "header"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -206,7 +207,16 @@ def test_an_empty_answer_is_502(hosts: Hosts) -> None:
     assert (response.status_code, response.headers["x-limbeck-error"]) == (502, "unusable")
 
 
-@pytest.mark.parametrize(("fault", "status", "kind"), [(429, 429, "busy"), (401, 500, "error")])
+@pytest.mark.parametrize(
+    ("fault", "status", "kind"),
+    [
+        (429, 429, "busy"),
+        (401, 503, "unavailable"),
+        (500, 503, "unavailable"),
+        (503, 503, "unavailable"),
+        (422, 500, "error"),
+    ],
+)
 def test_faults_of_the_teachers_upstream(hosts: Hosts, fault: int, status: int, kind: str) -> None:
     response = hosts("triage:AsyncSupport").ask(f"fault {fault}")
     assert (response.status_code, response.headers["x-limbeck-error"]) == (status, kind)
@@ -241,6 +251,31 @@ def test_the_deadline_ends_a_request(hosts: Hosts) -> None:
     assert call.outputs is None
     assert 50_000 < call.latency_us < 450_000
     assert host.post(body, {"x-limbeck-deadline-ms": "soon"}).status_code == 400
+
+
+def test_a_thread_that_outlives_the_deadline_keeps_its_slot(tmp_path: Path) -> None:
+    """One slot, four may wait: a caller that has gone frees neither the thread nor its place."""
+    go_on = threading.Event()
+
+    def held(body: dict[str, Any]) -> tuple[int, str]:
+        go_on.wait(30)
+        return lm.teacher(body)
+
+    soon = {"x-limbeck-deadline-ms": "300"}
+    with (
+        lm.upstream(held) as teacher,
+        running_host(tmp_path, "triage:Support", teacher.base_url, concurrency=1) as host,
+        ThreadPoolExecutor(5) as pool,
+    ):
+        body = {"model": host.model, "messages": [{"role": "user", "content": "hi"}]}
+        assert host.post(body, soon).status_code == 504
+        assert host.post(body, soon).status_code == 504
+        assert len(teacher.requests) == 1, "the second request waited in vain for the slot"
+        waiting = [pool.submit(host.post, body) for _ in range(5)]
+        until(lambda: any(one.done() for one in waiting), what="one of five is refused")
+        go_on.set()
+        statuses = sorted(one.result().status_code for one in waiting)
+        assert statuses == [200, 200, 200, 200, 429]
 
 
 def test_an_unknown_model_is_404(hosts: Hosts) -> None:

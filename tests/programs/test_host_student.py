@@ -111,7 +111,8 @@ def test_a_factory_that_configures_dspy(setups: Setups) -> None:
         (502, 502, "unusable"),
         (429, 429, "busy"),
         (404, 404, "unknown_model"),
-        (503, 500, "error"),
+        (500, 500, "error"),
+        (503, 503, "unavailable"),
     ],
 )
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_an_answer_that_cannot_be_read_is_502_and_not_asked_again(
     assert len(fakes.students.requests) == before + 1
 
 
-def test_a_dead_student_server_is_an_error(setups: Setups, fakes: Fakes) -> None:
+def test_a_dead_student_server_is_no_fault_of_the_program(setups: Setups, fakes: Fakes) -> None:
     with lm.upstream(lm.student) as gone:
         address = gone.base_url
     with running_host(
@@ -155,7 +156,7 @@ def test_a_dead_student_server_is_an_error(setups: Setups, fakes: Fakes) -> None
     ) as host:
         model = publish(host.students, "triage:classify", "predict")
         response = host.ask("hi", model=model)
-    assert (response.status_code, response.headers["x-limbeck-error"]) == (500, "error")
+    assert (response.status_code, response.headers["x-limbeck-error"]) == (503, "unavailable")
 
 
 def test_a_changed_prompt_is_stale_before_anybody_is_asked(setups: Setups, fakes: Fakes) -> None:

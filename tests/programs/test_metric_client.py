@@ -14,6 +14,7 @@ import pytest
 
 from programs.errors import LoadError, ProgramError
 from programs.metric_client import ExactMatch, MetricRunner, metric_for
+from programs.metric_hash import metric_hash
 from programs.score import Score
 from programs.settings import MetricRunnerSettings
 from tests.polling import until
@@ -25,7 +26,9 @@ EXAMPLE = {"text": "my card", "category": "lost"}
 @asynccontextmanager
 async def metric(name: str, *, timeout_s: float = 20.0) -> AsyncIterator[MetricRunner]:
     settings = MetricRunnerSettings(route="triage", metric=name, user_dir=APP)
-    runner = MetricRunner(settings, timeout_s=timeout_s, start_timeout_s=20.0)
+    runner = MetricRunner(
+        settings, metric_hash=metric_hash(name, APP), timeout_s=timeout_s, start_timeout_s=20.0
+    )
     try:
         yield runner
     finally:
@@ -116,7 +119,6 @@ async def test_a_dying_metric_is_not_scored_and_the_next_call_works() -> None:
         ("metrics:nowhere", 'has no "nowhere"'),
         ("metrics:not_callable", "is a float"),
         ("broken:metric", "this module cannot be imported"),
-        ("metrics", 'not of the form "package.module:name"'),
     ],
 )
 async def test_a_metric_that_cannot_be_loaded(name: str, words: str) -> None:
@@ -127,9 +129,30 @@ async def test_a_metric_that_cannot_be_loaded(name: str, words: str) -> None:
         assert words in (score.not_scored or "")
 
 
+async def test_an_edited_metric_does_not_score_under_the_old_ones_name(tmp_path: Path) -> None:
+    (tmp_path / "helping.py").write_text("SCORE = 1.0\n")
+    (tmp_path / "edited.py").write_text(
+        "import os\n"
+        "from helping import SCORE\n"
+        "def metric(example, prediction, trace=None):\n"
+        "    return SCORE if prediction['answer'] == 'a' else os._exit(7)\n"
+    )
+    runner = metric_for("edited:metric", route="triage", user_dir=tmp_path)
+    assert await runner.score({}, {"answer": "a"}) == Score(value=1.0)
+    (tmp_path / "helping.py").write_text("SCORE = 0.5\n")
+    assert await runner.score({}, {"answer": "a"}) == Score(value=1.0), "the child is the old one"
+    await runner.score({}, {"answer": "the child ends"})
+    with pytest.raises(LoadError, match="its source has changed since control started"):
+        await runner.check()
+    (tmp_path / "helping.py").write_text("SCORE = 1.0\n")
+    assert await runner.score({}, {"answer": "a"}) == Score(value=1.0)
+    await runner.close()
+
+
 async def test_a_metric_that_never_loads() -> None:
     settings = MetricRunnerSettings(route="triage", metric="sleepy:metric", user_dir=APP)
-    runner = MetricRunner(settings, start_timeout_s=1.0)
+    hashed = metric_hash("sleepy:metric", APP)
+    runner = MetricRunner(settings, metric_hash=hashed, start_timeout_s=1.0)
     with pytest.raises(LoadError, match="did not load within 1 s"):
         await runner.check()
 

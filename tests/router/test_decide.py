@@ -88,7 +88,10 @@ def test_a_ramp_step_says_how_far_it_is() -> None:
     ("known", "reason"),
     [
         ({"evidence": None}, "no evidence yet"),
-        ({"evidence": summary(passes=False)}, "E is below 1/alpha_1 = 33 now"),
+        ({"evidence": summary(gate="collect")}, "the gate says collect"),
+        ({"evidence": summary(gate="inconclusive")}, "the gate says inconclusive"),
+        ({"evidence": summary(step_scored=0)}, "no scored pair since R25 began"),
+        ({"evidence": summary(step_coverage=0.5)}, "label coverage 0.500 since R25 began"),
         ({"control_started": NOW - 60.0}, "control started lately"),
         ({"capacity": "quota"}, "could not take the traffic back: quota"),
     ],
@@ -134,6 +137,25 @@ def test_breakers_hold_after_a_minute_and_get_it_again_after_a_return() -> None:
     assert moved(held)[0] is Event.AVAILABILITY_ALARM and "breakers open" in held.reason
     back = replace(live, availability_from=NOW - 10.0)
     stays(tick(back, evidence=summary(), breakers_open_since=NOW - 300.0))
+
+
+def test_breakers_say_nothing_about_a_student_that_nobody_asks() -> None:
+    """They close on live requests only, and at weight 0 there are none."""
+    held = rollout(Stage.HELD, HeldReason.AVAILABILITY)
+    open_since = {"breakers_open_since": NOW - 3_600.0}
+    assert moved(tick(held, evidence=summary(), **open_since)) == (Event.HEALTHY, Stage.R5)
+    paused = rollout(Stage.HELD, HeldReason.PAUSE)
+    alarm = moved(tick(paused, evidence=summary(), **open_since))
+    assert alarm == (Event.AVAILABILITY_ALARM, Stage.HELD)
+
+
+def test_the_healthy_dwell_runs_to_where_the_log_is_known() -> None:
+    held = rollout(Stage.HELD, HeldReason.AVAILABILITY)
+    known = {"healthy_since": NOW - 3_600.0, "known_to": NOW - 570.0}
+    assert "healthy for 30 s of 1 min" in stays(tick(held, evidence=summary(), **known))
+    assert "healthy for 0 s" in stays(tick(held, evidence=summary(), **known | {"known_to": 0.0}))
+    later = tick(held, evidence=summary(), **known | {"known_to": NOW - 540.0})
+    assert moved(later) == (Event.HEALTHY, Stage.R5)
 
 
 def test_holds_end_by_themselves_where_they_may() -> None:

@@ -89,7 +89,6 @@ def test_outage_windows_merge_and_give_their_share() -> None:
     outages.saw(100.0)
     assert outages.count == 2
     assert outages.share == pytest.approx(0.3)
-    assert outages.cover(30.0) and outages.cover(10.0) and not outages.cover(31.0)
     assert Outages.restore(outages.state()).share == outages.share
     with pytest.raises(EvidenceError, match="ends before"):
         outages.add(2.0, 1.0)

@@ -115,10 +115,10 @@ def test_without_a_negative_control_nothing_is_promoted() -> None:
 def test_failures_and_outages_are_no_scores() -> None:
     subject = feed(evidence(), good(100))
     log_e = subject.summary(NOW).log_e
-    subject.exclude(NOW, NOW + 60.0)
     for seq, outcome in enumerate((Outcome.STUDENT_FAILED, Outcome.TEACHER_FAILED), start=101):
         subject.add(Pair(seq=seq, ts=NOW, outcome=outcome))
-    subject.add(Pair(seq=103, ts=NOW + 30.0, student=0.0, teacher=1.0))
+    survivor = Pair(seq=103, ts=NOW, outcome=Outcome.OUTAGE, student=0.0, teacher=1.0)
+    subject.add(survivor)
     summary = subject.summary(NOW)
     assert summary.log_e == log_e
     assert summary.outcomes == {
@@ -146,6 +146,25 @@ def test_missing_labels_block_promotion(outcome: Outcome) -> None:
         subject.add(Pair(seq=seq, ts=NOW, outcome=outcome))
     assert subject.gate(NOW).verdict == "collect"
     assert "label coverage 0.879 is below 0.90" in subject.gate(NOW).reason
+
+
+def test_labels_that_stop_coming_show_in_the_step_though_not_in_the_whole() -> None:
+    marks = replace(MARKS, guard_from=START, step_from=START + 1_000 * 60.0)
+    subject = feed(evidence(marks=marks), good(1_000))
+    before = subject.summary(NOW)
+    assert (before.step_scored, before.step_coverage) == (0, None)
+    # From here on two labels in a hundred arrive, those of easy requests.
+    for seq in range(1_001, 1_101):
+        lucky = seq % 50 == 0
+        scores = {"student": 1.0, "teacher": 1.0, "control": 0.0} if lucky else {}
+        outcome = Outcome.SCORED if lucky else Outcome.UNLABELLED
+        subject.add(Pair(seq=seq, ts=START + seq * 60.0, outcome=outcome, **scores))
+    summary = subject.summary(NOW)
+    assert summary.gate.verdict == "promote", "a thousand good labels hide a hundred missing ones"
+    assert summary.label_coverage == pytest.approx(1_002 / 1_100)
+    assert (summary.step_scored, summary.step_coverage) == (2, 0.02)
+    subject.follow(replace(marks, step_from=NOW))
+    assert subject.summary(NOW).step_coverage is None, "another step asks for its own"
 
 
 def test_a_cluster_counts_once_in_the_gate() -> None:
@@ -230,6 +249,43 @@ def test_guards_count_a_repeated_request_once() -> None:
     assert subject.guard().verdict == "clear"
 
 
+def test_an_alarm_is_one_of_its_time_whatever_the_traffic_does_later() -> None:
+    """The level is thirty days of pairs, and at least the policy's; it falls with the traffic."""
+    policy = Policy(guard=GuardPolicy(quality_arl=1_000.0, warn_min_pairs=10**9))
+    subject = evidence(policy, marks=replace(MARKS, guard_from=START - 1.0))
+    seq, log_m = 0, -math.inf
+
+    def day(number: int, pairs: int, bad: int) -> None:
+        nonlocal seq, log_m
+        for i in range(pairs):
+            seq += 1
+            ts = START + number * DAY_S + i
+            student = 0.0 if i < bad else 1.0
+            subject.add(Pair(seq=seq, ts=ts, student=student, teacher=1.0, control=0.0))
+            log_m = max(log_m, subject.reading.log_guard or -math.inf)
+
+    for number in range(4):
+        day(number, 300, bad=10 if number == 3 else 0)
+    busy = math.log(30 * 300)
+    assert math.log(1_000.0) < log_m < busy, "a peak below the level of its time"
+    for number in range(5, 40):
+        day(number, 2, bad=0)
+    (bar,) = subject.summary(NOW).guards
+    assert math.log(bar.arl) < log_m, "today's level lies below that peak"
+    assert subject.guard().verdict == "clear"
+    assert bar.log_m is not None and bar.log_m < math.log(bar.arl)
+
+    day(41, 40, bad=40)
+    assert subject.guard().verdict == "alarm"
+    alarmed = subject.guard().reason
+    for number in range(42, 60):
+        day(number, 2_000, bad=0)
+    assert subject.guard().verdict == "alarm" and subject.guard().reason == alarmed
+    text = msgspec.json.encode(subject.state())
+    loaded = Evidence.restore(policy, msgspec.json.decode(text, type=EvidenceState))
+    assert loaded.guard() == subject.guard() and loaded.state() == subject.state()
+
+
 def test_a_return_gate_begins_at_the_warning() -> None:
     subject = feed(evidence(), good(300))
     assert not subject.summary(NOW).recovered
@@ -274,7 +330,12 @@ POLICIES = [
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("cut", [0, 1, 137, 599])
 def test_save_and_load_mid_stream_is_exact(policy: Policy, cut: int) -> None:
-    marks = replace(MARKS, guard_from=START + 3_000.0, return_from=START + 30_000.0)
+    marks = replace(
+        MARKS,
+        step_from=START + 60_000.0,
+        guard_from=START + 3_000.0,
+        return_from=START + 30_000.0,
+    )
     stream = mixed(600)
     whole = evidence(policy, marks=marks)
     whole.exclude(START + 9_000.0, START + 12_000.0)
@@ -301,7 +362,7 @@ def test_a_replay_with_the_newest_marks_gives_the_live_state() -> None:
         if pair.seq == 400:
             live.follow(replace(MARKS, guard_from=at[0], return_from=at[1]))
         if pair.seq == 450:
-            live.follow(replace(MARKS, guard_from=at[0], warn_from=at[2]))
+            live.follow(replace(MARKS, guard_from=at[0], warn_from=at[2], step_from=at[2]))
     replayed = feed(evidence(policy, marks=live.marks), stream)
     assert replayed.state() == live.state()
 

@@ -19,29 +19,30 @@ from tests.router.build import scores
 
 RATIO = Form("retention", 0.95)
 POLICY = GuardPolicy(warn_min_pairs=200)
+ARL = 20_000.0
 
 
 def test_a_drop_ends_in_an_alarm() -> None:
     guard = QualityGuard(RATIO, alpha=0.05, policy=POLICY)
     for s, t in itertools.islice(scores(3, student=0.91, teacher=0.92, both=0.88), 500):
-        guard.add(s, t, 1.0)
-    assert guard.verdict(20_000).verdict == "clear"
+        guard.add(s, t, 1.0, arl=ARL)
+    assert guard.verdict(ARL).verdict == "clear"
     worse = scores(4, student=0.71, teacher=0.92, both=0.68)
     took = 0
-    while guard.verdict(20_000).verdict != "alarm":
-        guard.add(*next(worse), 1.0)
+    while guard.verdict(ARL).verdict != "alarm":
+        guard.add(*next(worse), 1.0, arl=ARL)
         took += 1
     assert 40 < took < 300
-    assert "no longer student >= 0.950 x teacher" in guard.verdict(20_000).reason
+    assert "no longer student >= 0.950 x teacher" in guard.verdict(ARL).reason
 
 
 def test_the_warning_bar_is_what_fresh_pairs_have_proved() -> None:
     guard = QualityGuard(RATIO, alpha=0.05, policy=POLICY)
     for _ in range(199):
-        guard.add(1.0, 1.0, 1.0)
+        guard.add(1.0, 1.0, 1.0, arl=ARL)
     assert [line.guard for line in guard.summaries(2e4)] == ["bar"]
     for _ in range(200):
-        guard.add(1.0, 1.0, 1.0)
+        guard.add(1.0, 1.0, 1.0, arl=ARL)
     bar, warn = guard.summaries(2e4)
     assert (warn.guard, warn.bar) == ("warn", 0.975)
     assert warn.n < bar.n  # it sees only pairs that came after its bar was chosen
@@ -51,7 +52,7 @@ def test_no_warning_without_a_proved_bar() -> None:
     guard = QualityGuard(RATIO, alpha=0.05, policy=POLICY)
     source = scores(5, student=0.88, teacher=0.92)
     for _ in range(600):
-        guard.add(*next(source), 1.0)
+        guard.add(*next(source), 1.0, arl=ARL)
     assert [line.guard for line in guard.summaries(2e4)] == ["bar"]
 
 
@@ -59,9 +60,9 @@ def warned() -> QualityGuard:
     """A student that was proved to be equal and is now between warning bar and bar."""
     guard = QualityGuard(RATIO, alpha=0.05, policy=POLICY)
     for _ in range(400):
-        guard.add(1.0, 1.0, 1.0)
+        guard.add(1.0, 1.0, 1.0, arl=1_000)
     for i in range(4_000):
-        guard.add(0.0 if i % 25 == 0 else 1.0, 1.0, 1.0)  # .96 of a bar of .975
+        guard.add(0.0 if i % 25 == 0 else 1.0, 1.0, 1.0, arl=1_000)  # .96 of a bar of .975
         if guard.verdict(1_000).verdict == "warn":
             return guard
     raise AssertionError("no warning")
@@ -72,7 +73,7 @@ def test_a_warning_comes_before_the_bar_and_can_be_restarted() -> None:
     assert "0.975 x teacher" in guard.verdict(1_000).reason
     guard.restart_warning()
     assert guard.verdict(1_000).verdict == "clear"
-    guard.add(0.0, 1.0, 1.0, warn=False)
+    guard.add(0.0, 1.0, 1.0, arl=1_000, warn=False)
     assert [line.n for line in guard.summaries(1_000) if line.guard == "warn"] == [0]
 
 
@@ -81,7 +82,7 @@ def test_state_is_exact() -> None:
     state = msgspec.json.decode(msgspec.json.encode(guard.state()), type=QualityGuardState)
     loaded = QualityGuard.restore(state, alpha=0.05, policy=POLICY)
     for subject in (guard, loaded):
-        subject.add(0.25, 0.75, 0.5)
+        subject.add(0.25, 0.75, 0.5, arl=1_000)
     assert loaded.state() == guard.state()
 
 
@@ -136,6 +137,23 @@ def test_thirty_days_of_requests_raise_the_level() -> None:
         for i in range(200):
             guard.add(day * DAY_S + 1.0 + i, failed=False)
     assert guard.arl == pytest.approx(30 * 200)
+
+
+def test_an_old_peak_is_no_alarm_when_the_traffic_falls() -> None:
+    guard = AvailabilityGuard(GuardPolicy(availability_arl=1_000.0))
+    for day in range(3):
+        for i in range(2_000):
+            guard.add(day * DAY_S + 1.0 + i, failed=day == 2 and i < 4)
+    for day in range(4, 40):
+        guard.add(day * DAY_S + 1.0, failed=False)
+    assert guard.state().errors.log_max > math.log(guard.arl), "today it would be an alarm"
+    assert guard.verdict().verdict == "clear"
+    for i in range(50):
+        guard.add(41 * DAY_S + i, failed=True)
+    for day in range(42, 60):
+        for i in range(2_000):
+            guard.add(day * DAY_S + 1.0 + i, failed=False)
+    assert guard.verdict().verdict == "alarm", "it stays one until the student has returned"
 
 
 def test_availability_state_is_exact() -> None:

@@ -57,7 +57,8 @@ verdicts = st.fixed_dictionaries(
     {
         "gate": mostly("promote", "collect", "reject", "inconclusive"),
         "guard": st.sampled_from(["clear"] * 20 + ["warn", "warn", "alarm"]),
-        "passes": mostly(True, False),
+        "step_scored": mostly(20, 0),
+        "step_coverage": mostly(1.0, 0.5, None),
         "recovered": st.booleans(),
     }
 )

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from router.decide import Decision, decide
 from router.errors import ChainError, IllegalEvent
-from router.events import Event
+from router.events import Event, Facts
 from router.pairs import Marks
 from router.policy import DAY_S, Policy, RolloutPolicy
 from router.rollout import Refusal, apply, fold, step, targets
 from router.stages import HeldReason, Stage
-from router.state import RouteRollouts, weights
+from router.state import Fault, Hold, RouteRollouts, weights
 from tests.router.build import (
     ALARM,
     HASHES,
@@ -67,7 +68,9 @@ def test_the_way_to_full_traffic() -> None:
         (Stage.R50, 0.5),
         (Stage.LIVE, 1.0),
     ]
-    assert subject.marks == Marks(since=NOW, cap_from=NOW, guard_from=NOW)
+    assert subject.marks == Marks(
+        since=NOW, cap_from=NOW, guard_from=NOW, step_from=log.events[-1].ts
+    )
     assert log.events[2].report == "report-1" and log.events[2].actor == "ann"
 
 
@@ -139,6 +142,44 @@ def test_holds_outside_day_and_requests_do_not_count() -> None:
         log.send(Event.AVAILABILITY_ALARM, facts=ill, ts=ts, **AUTO)
         log.send(Event.HEALTHY, facts=facts(healthy_since=ts), ts=ts + 3_600.0, **AUTO)
     assert stage(log) is Stage.R1
+
+
+def test_holds_of_requests_that_are_not_known_any_more_do_not_count() -> None:
+    """Retention and erasure leave fewer requests than there were at the hold."""
+    old = rollout(Stage.R5, holds=(Hold(NOW - 2 * DAY_S, 5_000),))
+    policy = POLICY.guard
+    assert old.holds_in_window(policy, now=NOW, sent=5_100) == 1
+    assert old.holds_in_window(policy, now=NOW, sent=20_000) == 0
+    assert old.holds_in_window(policy, now=NOW, sent=0) == 0
+
+
+@pytest.mark.parametrize("where", [Stage.SHADOW, Stage.R1])
+def test_faults_are_remembered_from_the_alarm_until_healthy_again(where: Stage) -> None:
+    log = to_r1()
+    if where is Stage.SHADOW:
+        log = Log()
+        log.send(Event.STUDENT_REGISTERED, **AUTO)
+    for number in range(2):
+        at = NOW + number * DAY_S
+        log.send(Event.AVAILABILITY_ALARM, ts=at, facts=facts(availability=ALARM), **AUTO)
+        well = facts(healthy_since=at)
+        log.send(Event.HEALTHY, ts=at + 3_600.0, facts=well, **AUTO)
+    subject = log.route.get("s1")
+    assert subject is not None and subject.unhealthy_since is None
+    assert subject.faults == (
+        Fault(NOW, NOW + 3_600.0),
+        Fault(NOW + DAY_S, NOW + DAY_S + 3_600.0),
+    )
+
+
+def test_a_fault_ends_with_a_retry_at_the_latest() -> None:
+    log = to_r1()
+    log.send(Event.AVAILABILITY_ALARM, ts=NOW, facts=facts(availability=ALARM), **AUTO)
+    log.send(Event.ROLLBACK, ts=NOW + 60.0)
+    log.send(Event.RETRY, ts=NOW + 2 * DAY_S)
+    subject = log.route.get("s1")
+    assert subject is not None and subject.unhealthy_since is None
+    assert subject.faults == (Fault(NOW, NOW + 2 * DAY_S),)
 
 
 def test_a_changed_teacher_begins_the_evidence_afresh_at_the_same_weight() -> None:
@@ -283,6 +324,61 @@ def test_a_replay_mismatch_holds_at_zero_until_a_person_resumes() -> None:
     assert log.route.get("s1").weight == 0.0  # type: ignore[union-attr]
     log.send(Event.RESUME)
     assert stage(log) is Stage.R1
+
+
+def test_a_dry_run_goes_all_the_way_without_a_request_served_and_ends_at_ready() -> None:
+    log = Log(Policy(rollout=RolloutPolicy(dry_run=True)))
+    raise_to_r1(log, "s1", 1)
+    nobody = facts(served=0)
+    for n, reached in enumerate((Stage.R5, Stage.R25, Stage.R50, Stage.LIVE), start=1):
+        # Far beyond the patience that a step with traffic would get.
+        at = NOW + n * 30 * DAY_S
+        early = decided(log, log.route.get("s1").entered + 60.0, nobody)  # type: ignore[union-attr]
+        assert early.transition is None and "dry run, 1 min of" in early.reason
+        decision = decided(log, at, nobody)
+        assert decision.transition is not None, decision.reason
+        log.append(decision.transition)
+        assert (stage(log), log.route.get("s1").weight) == (reached, 0.0)  # type: ignore[union-attr]
+    log.policy = POLICY
+    decision = decided(log, NOW + 200 * DAY_S, nobody)
+    assert decision.transition is not None
+    log.append(decision.transition)
+    subject = log.route.get("s1")
+    assert subject is not None and (subject.stage, subject.dry, subject.k) == (
+        Stage.READY,
+        False,
+        1,
+    )
+    assert fold("triage", log.events) == log.route
+
+
+def decided(log: Log, now: float, known: Facts) -> Decision:
+    """A tick of automation about s1."""
+    return decide(log.route, "s1", evidence=summary(), facts=known, policy=log.policy, now=now)
+
+
+def test_a_dry_step_needs_a_scored_pair_and_labels_all_the_same() -> None:
+    log = Log(Policy(rollout=RolloutPolicy(dry_run=True)))
+    raise_to_r1(log, "s1", 1)
+    for missing in ({"step_scored": 0}, {"step_coverage": 0.5}):
+        asked = signal(
+            Event.ADVANCE,
+            ts=NOW + DAY_S,
+            evidence=summary(**missing),
+            facts=facts(served=0),
+            **AUTO,
+        )
+        assert isinstance(step(log.route, asked, log.policy), Refusal)
+
+
+def test_each_stage_and_each_return_asks_for_pairs_of_its_own() -> None:
+    log = to_r1()
+    subject = log.route.get("s1")
+    assert subject is not None and subject.marks.step_from == subject.entered == NOW
+    log.send(Event.PAUSE, ts=NOW + 60.0)
+    log.send(Event.RESUME, ts=NOW + 120.0)
+    subject = log.route.get("s1")
+    assert subject is not None and subject.marks.step_from == subject.entered == NOW + 120.0
 
 
 def test_leases_and_switches_of_the_snapshot() -> None:

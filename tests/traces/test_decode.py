@@ -94,7 +94,7 @@ def test_the_inputs_are_the_users_words_of_the_whole_conversation() -> None:
 def test_parts_of_a_message_are_its_text() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "text", "text": "b"}]
     body = json.dumps({"messages": [{"role": "user", "content": parts}]}).encode()
-    assert row(body, completion("x")).text == "a\nb"
+    assert row(body, completion("x")).text == "ab"
 
 
 def test_a_programs_inputs_may_be_json() -> None:

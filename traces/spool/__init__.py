@@ -7,7 +7,7 @@ See docs/explanation/traces.md and docs/decisions/0002-spool-and-duckdb.md.
 from __future__ import annotations
 
 from traces.spool.disk import default_reserve, free_bytes
-from traces.spool.frames import Frames, frame_follows, read_frames
+from traces.spool.frames import Frames, end_of_frames, frame_follows, read_frames
 from traces.spool.recorder import Recorder
 from traces.spool.segments import (
     Segment,
@@ -15,6 +15,7 @@ from traces.spool.segments import (
     is_orphan,
     list_segments,
     quarantine,
+    quarantined,
     remove_leftovers,
     usage,
 )
@@ -29,11 +30,13 @@ __all__ = [
     "SpoolUsage",
     "SpoolWriter",
     "default_reserve",
+    "end_of_frames",
     "frame_follows",
     "free_bytes",
     "is_orphan",
     "list_segments",
     "quarantine",
+    "quarantined",
     "read_frames",
     "remove_leftovers",
     "usage",

@@ -93,6 +93,16 @@ def quarantine(path: Path) -> Path:
     return path.rename(folder / path.name)
 
 
+def quarantined(folder: Path) -> list[tuple[Path, float]]:
+    """Return the damaged segments, each with the moment of its last write (Unix seconds)."""
+    try:
+        return [
+            (Path(entry.path), entry.stat().st_mtime) for entry in os.scandir(folder / QUARANTINE)
+        ]
+    except FileNotFoundError:
+        return []
+
+
 def remove_leftovers(folder: Path, *, now: float, older_than_s: float = 60.0) -> int:
     """Delete ``.seg.new`` files whose writer died before the rename, and return how many.
 

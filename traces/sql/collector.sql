@@ -18,6 +18,13 @@ DELETE FROM traces WHERE state IN ('open', 'aborted') AND trace_id IN (SELECT un
 -- These requests are open no more.
 DELETE FROM open_requests WHERE trace_id IN (SELECT unnest($trace_ids::UUID[]));
 
+-- name: newest_gap
+-- What workers could not record: the newest gap, with all that ended within some seconds before it.
+SELECT epoch(min(ts_from)) AS ts_from, epoch(max(ts_to)) AS ts_to, sum(n)::BIGINT AS n,
+       list_sort(list(DISTINCT reason)) AS reasons
+FROM gaps WHERE epoch(ts_to) >= (SELECT max(epoch(ts_to)) FROM gaps) - $within_s
+HAVING count(*) > 0;
+
 -- name: abort_traces
 -- Give up open requests: their writer is gone, or their deadline is over.
 UPDATE traces SET state = 'aborted' WHERE state = 'open' AND trace_id IN (SELECT unnest($trace_ids::UUID[]));

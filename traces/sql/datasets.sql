@@ -30,7 +30,7 @@ SELECT t.trace_id::VARCHAR AS trace_id, epoch(t.ts) AS ts, t.state, t.status, t.
        coalesce(t.retry, FALSE) AS retry,
        -- a request that came before control knew the version: its host recorded the one that ran
        coalesce(nullif(t.program_version, ''), r.program_version, '') AS program_version, t.bucket,
-       coalesce(t.request::VARCHAR, '{}') AS request, t.text, t.answer,
+       coalesce(t.request::VARCHAR, '{}') AS request, t.answer,
        t.response ->> '$.choices[0].finish_reason' AS finish_reason,
        l.gold::VARCHAR AS gold, l.confirmed, l.coverage, s.score
 FROM newest n
@@ -60,7 +60,7 @@ FROM datasets WHERE dataset_id = $dataset_id;
 -- The rows of a dataset, made again from the log; what they train with is frozen.
 SELECT r.trace_id::VARCHAR AS trace_id, r.call_id, r.predictor, r.split, r.source, r.row_sha256, r.weight, r.n_dups,
        r.score, r.outputs::VARCHAR AS outputs, r.gold::VARCHAR AS gold, c.inputs::VARCHAR AS inputs,
-       t.request::VARCHAR AS request, t.text, CASE WHEN t.served_by = 'teacher' THEN t.answer END AS answer
+       t.request::VARCHAR AS request, CASE WHEN t.served_by = 'teacher' THEN t.answer END AS answer
 FROM dataset_rows r
 JOIN traces t ON t.trace_id = r.trace_id
 LEFT JOIN calls c ON c.trace_id = r.trace_id AND c.call_id = r.call_id

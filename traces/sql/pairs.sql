@@ -58,27 +58,42 @@ WHERE pairs.route = $route AND pairs.student = $student AND pairs.k = $k AND pai
 
 -- name: pairs_to_judge
 -- Pending pairs with both answers, oldest first, with the newest label in time that may be evidence.
+-- A source that has ever refused an answer of the route without the right output would drop a student's failures and
+-- keep its successes, so none of its labels counts on student-served requests: that is decided by source, never by pair.
 WITH waiting AS MATERIALIZED (
     SELECT p.trace_id, p.ts, p.kind, p.deadline, p.teacher_answer, p.student_answer FROM pairs p
     WHERE p.route = $route AND p.student = $student AND p.k = $k AND p.outcome = 'pending'
       AND p.teacher_answer IS NOT NULL AND p.student_answer IS NOT NULL
+), refusing AS MATERIALIZED (
+    SELECT DISTINCT f.source FROM feedback f
+    WHERE NOT f.confirmed AND f.gold IS NULL AND f.trace_id IN (SELECT trace_id FROM traces WHERE route = $route)
+), covering AS MATERIALIZED (
+    SELECT w.trace_id, w.deadline, s.source, s.coverage,
+           w.kind = 'reverse_shadow' AND s.source IN (SELECT source FROM refusing) AS refuses
+    FROM waiting w
+    JOIN traces t ON t.trace_id = w.trace_id
+    JOIN feedback_sources s ON s.route = $route AND (s.coverage = 'all' OR (s.coverage = 'audit' AND t.audit))
+), refused AS (
+    SELECT trace_id FROM covering GROUP BY trace_id HAVING bool_and(refuses)
 ), label AS (
-    SELECT f.trace_id, f.gold, f.confirmed, s.coverage
+    SELECT f.trace_id, f.gold, f.confirmed, c.coverage
     FROM feedback f
-    JOIN waiting w ON w.trace_id = f.trace_id AND f.ts <= w.deadline
-    JOIN feedback_sources s ON s.route = $route AND s.source = f.source AND s.coverage IN ('all', 'audit')
-    JOIN traces a ON a.trace_id = f.trace_id AND (s.coverage = 'all' OR a.audit)
+    JOIN covering c ON c.trace_id = f.trace_id AND c.source = f.source AND NOT c.refuses AND f.ts <= c.deadline
     WHERE f.gold IS NOT NULL OR f.confirmed IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY f.trace_id ORDER BY (f.gold IS NULL), f.ts DESC) = 1
 ), ready AS MATERIALIZED (
-    SELECT w.*, l.gold, l.confirmed, l.coverage FROM waiting w LEFT JOIN label l ON l.trace_id = w.trace_id
-    WHERE NOT $waits OR l.trace_id IS NOT NULL OR w.deadline <= make_timestamp($now_us::BIGINT)
+    SELECT w.*, l.gold, l.confirmed, l.coverage, r.trace_id IS NOT NULL AS refused
+    FROM waiting w
+    LEFT JOIN label l ON l.trace_id = w.trace_id
+    LEFT JOIN refused r ON r.trace_id = w.trace_id
+    WHERE NOT $waits OR l.trace_id IS NOT NULL OR r.trace_id IS NOT NULL
+       OR w.deadline <= make_timestamp($now_us::BIGINT)
     ORDER BY w.ts, w.trace_id LIMIT $at_most
 )
 -- requests are long: only those of the pairs that are judged now are read
 SELECT r.trace_id::VARCHAR AS trace_id, epoch_us(r.ts) AS ts_us, r.kind, epoch_us(r.deadline) AS deadline_us,
        r.teacher_answer, r.student_answer, t.request::VARCHAR AS request, r.gold::VARCHAR AS gold, r.confirmed,
-       r.coverage
+       r.coverage, r.refused
 FROM ready r JOIN traces t ON t.trace_id = r.trace_id
 ORDER BY r.ts, r.trace_id;
 
@@ -109,13 +124,24 @@ WHERE pairs.route = $route AND pairs.student = $student AND pairs.k = $k AND pai
   AND pairs.outcome = 'pending';
 
 -- name: next_pairs
--- What lies behind the watermark, in request order; the first pending pair ends it.
-SELECT p.trace_id::VARCHAR AS trace_id, epoch_us(p.ts) AS ts_us, p.kind, p.outcome, p.metric_hash, p.teacher_score,
-       p.student_score, p.control_score, p.pair_weight, p.propensity, p.coverage, p.cluster
-FROM pairs p
-WHERE p.route = $route AND p.student = $student AND p.k = $k AND p.seq IS NULL
-  AND p.ts <= make_timestamp($through_us::BIGINT)
-ORDER BY p.ts, p.trace_id LIMIT $at_most;
+-- What lies behind the watermark, in request order, with the moment of the replay; the first pending pair ends it.
+WITH waiting AS MATERIALIZED (
+    SELECT trace_id, ts, student, k, kind, outcome, metric_hash, teacher_score, student_score, control_score,
+           pair_weight, propensity, coverage, cluster
+    FROM pairs p
+    WHERE p.route = $route AND p.student = $student AND p.k = $k AND p.seq IS NULL
+      AND p.ts <= make_timestamp($through_us::BIGINT)
+    ORDER BY p.ts, p.trace_id LIMIT $at_most
+), replays AS (
+    SELECT c.ref, max(c.ts) AS ts FROM costs c
+    WHERE c.route = $route AND c.kind IN ('shadow', 'reverse_shadow') AND c.ts >= (SELECT min(ts) FROM waiting)
+    GROUP BY c.ref
+)
+SELECT p.trace_id::VARCHAR AS trace_id, epoch_us(p.ts) AS ts_us, epoch_us(r.ts) AS replayed_us, p.kind, p.outcome,
+       p.metric_hash, p.teacher_score, p.student_score, p.control_score, p.pair_weight, p.propensity, p.coverage,
+       p.cluster
+FROM waiting p LEFT JOIN replays r ON r.ref = p.student || '/' || p.k || '/' || p.trace_id
+ORDER BY p.ts, p.trace_id;
 
 -- name: consume_pairs
 -- Pairs get their places behind the watermark; one element of each list a pair.

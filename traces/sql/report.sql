@@ -21,9 +21,11 @@ WHERE route = $route AND student = $student AND k = $k AND kind = 'shadow' AND a
 HAVING count(*) > 0;
 
 -- name: report_shares
--- Requests of a route over time, by who answered, in slices of some seconds from the first one on.
+-- Requests of a route over time, and those that one student answered, in slices of some seconds
+-- from the first one on.
 SELECT ($first + least(floor((epoch(ts) - $first) / $slice_s), $slices - 1) * $slice_s)::DOUBLE AS at,
-       count(*)::BIGINT AS n, count(*) FILTER (served_by = 'student')::BIGINT AS by_student
+       count(*)::BIGINT AS n,
+       count(*) FILTER (served_by = 'student' AND student = $student)::BIGINT AS by_student
 FROM traces WHERE route = $route AND state = 'done'
 GROUP BY 1 ORDER BY 1;
 
@@ -70,6 +72,10 @@ FROM rollout_events WHERE route = $route ORDER BY seq;
 -- What evidence and training cost.
 SELECT kind, sum(usd) AS usd, count(*) FILTER (usd IS NULL)::BIGINT AS unknown FROM costs
 WHERE route = $route GROUP BY kind ORDER BY kind;
+
+-- name: newest_report
+-- The newest report on a student.
+SELECT body::VARCHAR AS body FROM reports WHERE route = $route AND student = $student ORDER BY ts DESC LIMIT 1;
 
 -- name: save_report
 -- Keep a report: an approval names its hash.

@@ -1,10 +1,15 @@
 -- name: answers_to_score
 -- Teacher-served answers without a score under this metric, or with a label newer than their score; oldest first.
+-- The label is the one that a dataset takes (see `dataset_traces`): evidence before what was volunteered.
 WITH label AS (
     SELECT f.trace_id, f.ts, f.gold, f.confirmed FROM feedback f
-    WHERE (f.gold IS NOT NULL OR f.confirmed IS NOT NULL)
+    JOIN traces t ON t.trace_id = f.trace_id
+    LEFT JOIN feedback_sources s ON s.route = $route AND s.source = f.source
+    WHERE t.route = $route AND (f.gold IS NOT NULL OR f.confirmed IS NOT NULL)
       AND f.trace_id IN (SELECT trace_id FROM feedback WHERE ts >= make_timestamp($since_us::BIGINT))
-    QUALIFY row_number() OVER (PARTITION BY f.trace_id ORDER BY (f.gold IS NULL), f.ts DESC) = 1
+    QUALIFY row_number() OVER (PARTITION BY f.trace_id
+        ORDER BY coalesce(s.coverage = 'all' OR (s.coverage = 'audit' AND t.audit), FALSE) DESC,
+                 (f.gold IS NULL), f.ts DESC, f.feedback_id) = 1
 ), known AS (
     SELECT t.trace_id, t.ts, l.ts AS label_ts, l.gold, l.confirmed
     FROM traces t LEFT JOIN label l ON l.trace_id = t.trace_id

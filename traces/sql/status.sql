@@ -53,10 +53,11 @@ WHERE ($route IS NULL OR route = $route) AND ($served_by IS NULL OR served_by = 
 ORDER BY ts DESC, trace_id DESC LIMIT $at_most;
 
 -- name: served_in
--- Requests that a student answered in a span.
+-- Requests that began in a span and that a student answered, as far as they had ended by a moment.
 SELECT count(*) AS n FROM traces
 WHERE route = $route AND student = $student AND served_by = 'student' AND state = 'done' AND status = 200
-  AND ts >= make_timestamp($since_us::BIGINT) AND ts <= make_timestamp($through_us::BIGINT);
+  AND ts >= make_timestamp($since_us::BIGINT) AND ts <= make_timestamp($through_us::BIGINT)
+  AND epoch_us(ts) + (coalesce(latency_ms, 0) * 1000)::BIGINT <= $through_us::BIGINT;
 
 -- name: teacher_p95
 -- The teacher's latency over its newest answers, milliseconds.
@@ -66,37 +67,53 @@ SELECT quantile_cont(latency_ms, 0.95)::DOUBLE AS ms, count(*) AS n FROM (
     ORDER BY ts DESC LIMIT 1000);
 
 -- name: sent_to_student
--- Every request of a span that was sent to a student, in order of time: served, fallen back, or replayed.
+-- Every request sent to a student that ended in a span, in the order of their ends: served, fallen back, or replayed.
 -- What the teacher refused as well was the request's own fault; what could not fall back failed all the same.
-SELECT epoch_us(ts) AS ts_us, coalesce(student_ms, latency_ms)::DOUBLE AS ms,
-       CASE WHEN fallback IS NOT NULL THEN NOT (fallback = 'status' AND status = 400)
-            ELSE status >= 500 OR status = 429 OR finish IN ('upstream_lost', 'upstream_timeout') END AS failed,
-       served_by = 'student' AND status = 200 AS served
-FROM traces
-WHERE route = $route AND ((served_by = 'student' AND student = $student) OR fallback_student = $student)
-  AND state = 'done' AND fallback IS DISTINCT FROM 'stale'
-  AND ts > make_timestamp($after_us::BIGINT) AND ts <= make_timestamp($through_us::BIGINT)
-UNION ALL
-SELECT epoch_us(c.ts) AS ts_us, p.student_ms AS ms, p.outcome = 'student_failed' AS failed, FALSE AS served
-FROM costs c JOIN pairs p ON c.ref = p.student || '/' || p.k || '/' || p.trace_id
-WHERE p.route = $route AND p.student = $student AND p.kind = 'shadow' AND c.route = $route AND c.kind = 'shadow'
-  AND p.student_status IS DISTINCT FROM 412
-  AND c.ts > make_timestamp($after_us::BIGINT) AND c.ts <= make_timestamp($through_us::BIGINT)
-ORDER BY ts_us LIMIT $at_most;
+-- A student that its caller gave less time than the policy is left out. No request takes longer than a day.
+WITH sent AS (
+    SELECT epoch_us(ts) AS began_us, epoch_us(ts) + (coalesce(student_ms, latency_ms, 0) * 1000)::BIGINT AS ended_us,
+           epoch_us(ts) + (coalesce(latency_ms, 0) * 1000)::BIGINT AS known_us,
+           coalesce(student_ms, latency_ms)::DOUBLE AS ms,
+           CASE WHEN fallback IS NOT NULL THEN NOT (fallback = 'status' AND status = 400)
+                ELSE status >= 500 OR status = 429 OR finish IN ('upstream_lost', 'upstream_timeout') END AS failed,
+           served_by = 'student' AND status = 200 AS served
+    FROM traces
+    WHERE route = $route AND ((served_by = 'student' AND student = $student) OR fallback_student = $student)
+      AND state = 'done' AND fallback IS DISTINCT FROM 'stale' AND fallback IS DISTINCT FROM 'client_deadline'
+      AND (served_by <> 'student' OR finish IS DISTINCT FROM 'client_timeout')
+      AND ts > make_timestamp($after_us::BIGINT) - INTERVAL 1 DAY AND ts <= make_timestamp($through_us::BIGINT)
+    UNION ALL
+    -- the cost of a replay is stored with its answer
+    SELECT epoch_us(c.ts) - (coalesce(p.student_ms, 0) * 1000)::BIGINT AS began_us, epoch_us(c.ts) AS ended_us,
+           epoch_us(c.ts) AS known_us, p.student_ms AS ms, p.outcome = 'student_failed' AS failed, FALSE AS served
+    FROM costs c JOIN pairs p ON c.ref = p.student || '/' || p.k || '/' || p.trace_id
+    WHERE p.route = $route AND p.student = $student AND p.kind = 'shadow' AND c.route = $route AND c.kind = 'shadow'
+      AND p.student_status IS DISTINCT FROM 412
+      AND c.ts > make_timestamp($after_us::BIGINT) AND c.ts <= make_timestamp($through_us::BIGINT)
+)
+SELECT began_us, ended_us, known_us, ms, failed, served FROM sent
+WHERE known_us > $after_us::BIGINT AND known_us <= $through_us::BIGINT
+ORDER BY known_us, began_us, failed LIMIT $at_most;
 
 -- name: teacher_runs
--- The failures of the teacher in a span and the first answer behind each run of them, in request order.
-WITH runs AS (
-    SELECT ts, trace_id,
+-- Of the teacher's requests that ended in a span, in the order of their ends: the failures, the first answer behind
+-- each run of them, and the last request; each with its place in the span. Where the caller gave less time than the
+-- policy, it is left out. No request takes longer than a day.
+WITH ended AS (
+    SELECT trace_id, epoch_us(ts) AS began_us, epoch_us(ts) + (coalesce(latency_ms, 0) * 1000)::BIGINT AS ended_us,
            (status >= 500 OR status = 429 OR finish IN ('upstream_lost', 'upstream_timeout')) AS failed
     FROM traces
-    WHERE route = $route AND served_by = 'teacher' AND state = 'done'
-      AND ts > make_timestamp($after_us::BIGINT) AND ts <= make_timestamp($through_us::BIGINT)
+    WHERE route = $route AND served_by = 'teacher' AND state = 'done' AND finish IS DISTINCT FROM 'client_timeout'
+      AND ts > make_timestamp($after_us::BIGINT) - INTERVAL 1 DAY AND ts <= make_timestamp($through_us::BIGINT)
+), placed AS (
+    SELECT began_us, ended_us, failed, row_number() OVER turn AS place, lag(failed) OVER turn AS before,
+           count(*) OVER () AS n
+    FROM ended WHERE ended_us > $after_us::BIGINT AND ended_us <= $through_us::BIGINT
+    WINDOW turn AS (ORDER BY ended_us, trace_id)
 )
-SELECT epoch_us(ts) AS ts_us, failed FROM runs
+SELECT began_us, ended_us, failed, place FROM placed
 -- what came before the first one of the span is not known here
-QUALIFY failed OR coalesce(lag(failed) OVER (ORDER BY ts, trace_id), TRUE)
-ORDER BY ts, trace_id;
+WHERE failed OR coalesce(before, TRUE) OR place = n ORDER BY place;
 
 -- name: oldest_open
 -- Start of the oldest request of each route that is still open.

@@ -6,6 +6,7 @@ that commit. See docs/decisions/0002-spool-and-duckdb.md.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from traces.decode import CollectorContext
 from traces.rows import OpenRequestRow
 from traces.spool import (
     default_reserve,
+    end_of_frames,
     frame_follows,
     free_bytes,
     list_segments,
@@ -154,6 +156,15 @@ class Collector:
         step = self.step()
         while step.more or step.frames:
             step = self.step()
+
+    def waiting_bytes(self) -> int:
+        """Return the bytes of the spool's frames that are not in the store yet."""
+        waiting = 0
+        for segment in list_segments(self._folder):
+            read_to = self._ledger.get(segment.name, 0)
+            with contextlib.suppress(FileNotFoundError):  # it is fully in by now
+                waiting += end_of_frames(segment.path, read_to) - read_to
+        return waiting
 
     # reading
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from ctranslate2.converters import TransformersConverter
 from transformers import PreTrainedTokenizerFast
 
 from distiller.artefact import Manifest, encode, seal
+from distiller.student_server.answer import Unusable
 from distiller.student_server.embedded import (
     GENERATION_FILE,
     MODEL_FOLDER,
     TEMPLATE_FILE,
     TOKENIZER_FILE,
     EmbeddedModel,
+    Generated,
     Generation,
 )
 from distiller.trainer.calibration import fit_map
@@ -53,38 +55,53 @@ def self_test(
     *,
     model: Any,
     tokenizer: PreTrainedTokenizerFast,
-    examples: Sequence[Example],
+    examples: Iterable[Example],
 ) -> None:
-    """Raises `Refused` unless the converted model writes the same text as torch does."""
-    for example in examples[:SELF_TEST_ROWS]:
+    """Raises `Refused` unless the converted model writes the same text as torch does.
+
+    The first `SELF_TEST_ROWS` of ``examples`` that the served model takes are tried.
+    """
+    tested = 0
+    for example in examples:
+        found = _generated(served, example)
+        if found is None:
+            continue
         expected = _torch_text(model, tokenizer, example)
-        found = served.generate(example.prompt).text
-        if found != expected:
+        if found.text != expected:
             raise Refused(
-                f"self-test: the converted model writes {found!r}, torch {expected!r}. This is a "
-                "fault of limbeck: please report it",
+                f"self-test: the converted model writes {found.text!r}, torch {expected!r}. This "
+                "is a fault of limbeck: please report it",
                 code="self_test_failed",
             )
+        tested += 1
+        if tested == SELF_TEST_ROWS:
+            return
 
 
 def score(served: EmbeddedModel, examples: Sequence[Example]) -> float | None:
-    """Return the share of examples that are answered exactly as they should be."""
+    """Return the share of examples that are answered exactly as they should be.
+
+    One whose prompt the served model does not take counts as wrong: it is left to the teacher.
+    """
     if not examples:
         return None
-    right = sum(served.generate(e.prompt).text.strip() == e.completion for e in examples)
+    right = sum(_right(_generated(served, example), example) for example in examples)
     return round(right / len(examples), 4)
 
 
 def calibrate(
     served: EmbeddedModel, generation: Generation, examples: Sequence[Example]
 ) -> Generation:
-    """Fit the map from probability to confidence; unchanged with too few examples."""
-    answers = [served.generate(example.prompt) for example in examples]
-    right = [
-        answer.text.strip() == example.completion
-        for answer, example in zip(answers, examples, strict=True)
-    ]
-    found = fit_map([answer.probability for answer in answers], right)
+    """Fit the map from probability to confidence; unchanged with too few examples.
+
+    Examples whose prompt the served model does not take never get a confidence, so they are no
+    part of the map.
+    """
+    answers = [(_generated(served, example), example) for example in examples]
+    found = fit_map(
+        [answer.probability for answer, _ in answers if answer is not None],
+        [_right(answer, example) for answer, example in answers if answer is not None],
+    )
     if found is None:
         return generation
     slope, intercept = found
@@ -116,6 +133,18 @@ def prompt_text(tokenizer: PreTrainedTokenizerFast, example: Example) -> str:
         add_generation_prompt=True,
     )
     return text
+
+
+def _generated(served: EmbeddedModel, example: Example) -> Generated | None:
+    """What the served model writes; None: its prompt is longer than the model takes."""
+    try:
+        return served.generate(example.prompt)
+    except Unusable:
+        return None
+
+
+def _right(answer: Generated | None, example: Example) -> bool:
+    return answer is not None and answer.text.strip() == example.completion
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]

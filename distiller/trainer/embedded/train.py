@@ -7,6 +7,7 @@ resumed job ends as an uninterrupted one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import msgspec
 from datasets import disable_progress_bars
@@ -62,7 +63,7 @@ def train_embedded(run: Run) -> Draft:
     )
     trained = train(run, model, material, chosen)
     run.events.add("progress", "Converting and testing the model", stage="convert", eta_s=5.0)
-    return _draft(run, material, answers, trained, chosen)
+    return _draft(run, material, dev, answers, trained, chosen)
 
 
 def _material(
@@ -111,7 +112,14 @@ def _plan(run: Run, model: object, material: Material) -> Plan:
     return chosen
 
 
-def _draft(run: Run, material: Material, answers: Answers, trained: Trained, chosen: Plan) -> Draft:
+def _draft(
+    run: Run,
+    material: Material,
+    dev: Sequence[Example],
+    answers: Answers,
+    trained: Trained,
+    chosen: Plan,
+) -> Draft:
     folder = run.fresh_draft()
     publish.convert(
         folder,
@@ -135,9 +143,12 @@ def _draft(run: Run, material: Material, answers: Answers, trained: Trained, cho
     )
     served = publish.seal_with(folder, generation, manifest)
     publish.self_test(
-        served, model=trained.model, tokenizer=material.tokenizer, examples=material.dev
+        served,
+        model=trained.model,
+        tokenizer=material.tokenizer,
+        examples=chain(dev, material.train),
     )
-    dev_score = publish.score(served, material.dev)
+    dev_score = publish.score(served, dev)
     held_out = [
         example_of(row, answers, run.job.adapter) for row in (run.rows.calibration or run.rows.dev)
     ]

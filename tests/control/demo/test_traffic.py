@@ -30,6 +30,8 @@ class Gateway:
     feedback: dict[str, dict[str, Any]] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)
     refuse_feedback: bool = False
+    #: place -> the body of a 200 that is no completion
+    broken: dict[int, bytes] = field(default_factory=dict)
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -44,6 +46,8 @@ class Gateway:
             if n == FAILS:
                 error = {"message": "out of order", "type": "server_error"}
                 return JSONResponse({"error": error}, status_code=503)
+            if n in self.broken:
+                return Response(self.broken[n], media_type="application/json")
             label = "no_such_queue" if n == WRONG else self.world.truth(text, policy=1)
             message = {"role": "assistant", "content": json.dumps({"category": label})}
             body = {
@@ -98,6 +102,31 @@ async def test_everything_is_counted(gateway: Gateway, monkeypatch: pytest.Monke
     assert window.cost_usd == pytest.approx(28 * teacher + 110 * 0.05 / 1e6)
     assert len(callers.errors) == 1
     assert "InternalServerError" in callers.errors[0] and "out of order" in callers.errors[0]
+
+
+async def test_an_answer_that_cannot_be_read_is_a_failed_request(gateway: Gateway) -> None:
+    gateway.broken = {
+        0: b'{"id": "c"',
+        1: b'{"id": "c", "choices": []}',
+        2: b'{"id": "c", "choices": null}',
+        4: b'{"choices": [{"message": null}]}',
+        6: b'"no object"',
+        8: b'{"choices": [{"message": {"content": "fees"}}], "usage": {"prompt_tokens": "x"}}',
+    }
+    callers = traffic(gateway)
+    window = callers.phase("all")
+    await callers.run()
+    assert callers.failed == len(gateway.broken) + 1
+    assert window.sent == 30 == window.answered + window.failed
+    assert sum(window.served_by.values()) == window.answered
+    assert any(error.startswith("JSONDecodeError") for error in callers.errors)
+
+
+async def test_a_lost_request_is_no_success(gateway: Gateway) -> None:
+    callers = traffic(gateway)
+    callers.phase("all").sent += 1
+    with pytest.raises(RuntimeError, match="1 of 31 requests of 'all' were neither"):
+        await callers.run()
 
 
 async def test_the_truth_follows_every_answer(gateway: Gateway) -> None:

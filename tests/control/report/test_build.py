@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from control.report import words
 from control.report.model import ReportBody
 from router.stages import Stage
 from tests.control.report.filled import (
@@ -20,6 +22,7 @@ from tests.control.report.filled import (
     shadow,
 )
 from tests.control.report.page import Page, read_markdown
+from tests.control.stored import trace_row
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -47,12 +50,15 @@ def test_the_three_forms_say_the_same(filled: Filled, state: str) -> None:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_equal_content_has_an_equal_name(filled: Filled, state: str) -> None:
+def test_equal_evidence_has_an_equal_name(filled: Filled, state: str) -> None:
     STATES[state](filled)
     one, two = filled.report(), filled.report()
     assert one == two
     assert re.fullmatch(r"[0-9a-f]{64}", one.sha256)
     filled.traffic(1)
+    later = filled.report()
+    assert later.sha256 == one.sha256 and later.json != one.json
+    filled.event("pause", Stage.HELD)
     assert filled.report().sha256 != one.sha256
 
 
@@ -148,7 +154,7 @@ def test_rolled_back(filled: Filled) -> None:
     assert body.headline.startswith(
         "Taken back; the teacher answers everything. Quality: bar guard: no longer student >= "
     )
-    assert body.tiles[-1].name == "highest M of the guard; rolls back at 20,000"
+    assert body.tiles[-1].name == "M of the guard; rolls back at 20,000"
     last = body.history[-1]
     assert last.log_guard is not None and body.log_alarm is not None
     assert last.log_guard > body.log_alarm
@@ -208,6 +214,45 @@ def test_outage_windows_are_those_that_control_left_out(filled: Filled) -> None:
     body = body_of(filled.report())
     windows = next(row for row in body.numbers if row.name == "outage windows left out")
     assert windows.value == "1" and "nothing is promoted above 10 %" in windows.note
+
+
+def test_another_students_traffic_is_not_this_ones(filled: Filled) -> None:
+    filled.traffic(40)
+    other = {"served_by": "student", "student": "s0-0000"}
+    filled.store.append("traces", [trace_row(filled.now + n, **other) for n in range(40)])
+    filled.student()
+    filled.pairs(10, teacher=1.0, student=1.0)
+    filled.traffic(30, by_student=1.0)
+    body = body_of(filled.report())
+    assert sum(share.n for share in body.shares) == 120
+    assert sum(share.by_student for share in body.shares) == 30
+    assert [row.n for row in body.traffic if row.served_by == "student"] == [30]
+
+
+@pytest.mark.parametrize(
+    ("bars", "names"),
+    [
+        ({"retention": 0.9, "min_score": 0.99}, ["bar: 0.9 x teacher", "bar: 0.99"]),
+        ({"min_score": 0.8}, ["bar: 0.8"]),
+        ({"margin": 0.05}, ["bar: teacher - 0.05"]),
+    ],
+)
+def test_every_bar_is_drawn_and_the_worst_one_is_plotted(
+    filled: Filled, tmp_path: Path, bars: dict[str, float], names: list[str]
+) -> None:
+    several = Filled(filled.store, tmp_path, route={"rollout": bars})
+    ready(several)
+    report = several.report()
+    body = body_of(report)
+    page = Page(report.html)
+    assert re.findall(r"<title>(bar: [^<]*)</title>", report.html) == names
+    assert all(page.text.count(name) == 2 for name in names), "in the legend and as a title"
+    assert ("the bar that it does worst at" in page.text) is (len(names) > 1)
+    assert "is one condition of passing" in page.text
+    rows = [row.value for row in body.numbers if row.note.startswith("promotes at")]
+    tile = next(tile for tile in body.tiles if tile.name.startswith("E over"))
+    assert f"E {tile.value}" in rows and len(rows) == len(names)
+    assert tile.value == words.e_value(body.history[-1].log_e)
 
 
 def test_a_held_student(filled: Filled) -> None:

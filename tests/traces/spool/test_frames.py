@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from traces.spool.frames import HEADER, encode, frame_follows, read_frames
+from traces.spool.frames import HEADER, encode, end_of_frames, frame_follows, read_frames
 
 payloads = st.lists(st.binary(min_size=1, max_size=300), max_size=12)
 
@@ -31,6 +31,23 @@ def test_what_was_written_is_read_in_any_pieces(
     assert frames.more == (limit <= len(wanted))
     found += read_frames(path, frames.offset).payloads
     assert found == wanted
+
+
+@given(wanted=payloads, zeros=st.integers(0, 64), start=st.integers(0, 12))
+@settings(max_examples=60, deadline=None)
+def test_the_end_is_found_by_the_lengths_alone(
+    tmp_path_factory: pytest.TempPathFactory, wanted: list[bytes], zeros: int, start: int
+) -> None:
+    frames = [encode(payload) for payload in wanted]
+    path = write(tmp_path_factory.mktemp("s") / "a.seg", b"".join(frames), zeros=zeros)
+    offset = sum(map(len, frames[:start]))
+    assert end_of_frames(path, offset) == sum(map(len, frames))
+
+
+def test_a_frame_that_is_being_written_does_not_count(tmp_path: Path) -> None:
+    whole = encode(b"whole")
+    torn = HEADER.pack(10_000, 1) + b"begins"
+    assert end_of_frames(write(tmp_path / "a.seg", whole + torn), 0) == len(whole)
 
 
 @given(wanted=payloads, cut=st.integers(min_value=0))

@@ -4,7 +4,14 @@ import fcntl
 import os
 from pathlib import Path
 
-from traces.spool import SpoolWriter, list_segments, quarantine, remove_leftovers, usage
+from traces.spool import (
+    SpoolWriter,
+    list_segments,
+    quarantine,
+    quarantined,
+    remove_leftovers,
+    usage,
+)
 from traces.spool.segments import segment_name, writer_of, writers_present
 
 
@@ -42,11 +49,13 @@ def test_a_quarantined_segment_is_out_of_the_way_and_still_there(tmp_path: Path)
     writer.close()
     (segment,) = list_segments(tmp_path)
     data = segment.path.read_bytes()
+    assert quarantined(tmp_path) == []
     moved = quarantine(segment.path)
     assert moved.read_bytes() == data
     assert list_segments(tmp_path) == []
     used = usage(tmp_path)
     assert used.waiting == 0 and used.quarantined > 0
+    assert quarantined(tmp_path) == [(moved, moved.stat().st_mtime)]
 
 
 def test_an_absent_folder_uses_nothing(tmp_path: Path) -> None:
