@@ -164,6 +164,8 @@ def _grid(frame: _Frame, x: Axis, y: Axis) -> list[str]:
         out.append(_el("text", escape(x.text(value)), x=at, y=bottom + 16, text_anchor="middle"))
     middle = (_LEFT + right) / 2
     out.append(_el("text", escape(x.name), x=middle, y=bottom + 30, text_anchor="middle"))
+    turn = f"translate(11 {(frame.top + bottom) / 2:.1f}) rotate(-90)"
+    out.append(_el("text", escape(y.name), transform=turn, text_anchor="middle"))
     return out
 
 

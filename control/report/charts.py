@@ -46,7 +46,7 @@ def _gate(body: ReportBody) -> str:
                 points=[(p.seq, p.log_futility) for p in points],
             ),
         ],
-        x=_pairs(points), y=Axis(name="log E"), levels=levels, marks=_marks_by_pair(body),
+        x=_pairs(points), y=Axis(name="ln E"), levels=levels, marks=_marks_by_pair(body),
     )  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def _guard(body: ReportBody) -> str:
         levels.append(Level(name=name, y=body.log_alarm, colour=_BAR))
     return line_chart(
         [Series(name="guard", colour=_STUDENT, points=line)],
-        x=_pairs(body.history), y=Axis(name="log M"), levels=levels, marks=_marks_by_pair(body),
+        x=_pairs(body.history), y=Axis(name="ln M"), levels=levels, marks=_marks_by_pair(body),
     )  # fmt: skip
 
 

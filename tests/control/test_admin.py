@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -12,13 +10,6 @@ from control.override import read_override
 from router.stages import Stage
 from tests.control.stored import ROUTE
 from tests.control.world import World
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.stop()
 
 
 async def ask(world: World, method: str, path: str) -> httpx.Response:

@@ -21,13 +21,6 @@ from tests.polling import until
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.stop()
-
-
-@pytest.fixture
 def workers(world: World) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Two processes that hold their acknowledgements and obey overrides."""
     processes = [

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from control.config.values import Config
 from router.events import Event
 from router.stages import Stage
 from tests.control.stored import ROUTE, STUDENT, config_of
 from tests.control.world import POLICY, World
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.stop()
 
 
 def reason(world: World) -> str:

@@ -124,6 +124,12 @@ class World:
         students = read_snapshot(self.layout.snapshot).routes[self.route].students
         return students[0] if students else None
 
+    def lease(self, route: str | None = None) -> float:
+        """When the one student of a route loses its traffic, Unix seconds."""
+        (student,) = read_snapshot(self.layout.snapshot).routes[route or self.route].students
+        assert student.valid_until is not None
+        return student.valid_until
+
     @property
     def events(self) -> list[tuple[Event, str]]:
         return [(event.event, event.actor) for event in self.parts.rollouts.events(self.route)]

@@ -14,7 +14,7 @@ from control.report.thinning import thinned
 from control.report.ticks import ticks, time_ticks
 from tests.control.report.page import Page
 
-_X, _Y = Axis(name="pairs"), Axis(name="log E")
+_X, _Y = Axis(name="pairs"), Axis(name="ln E")
 _FINITE = st.floats(-1e9, 1e9)
 _ANY = st.none() | st.floats()
 
@@ -93,6 +93,11 @@ def test_text_is_escaped() -> None:
     page = Page(svg)
     assert page.text.count(evil) >= 6
     assert dict(page.attributes)["aria-label"] == f"{evil} over {evil}"
+
+
+def test_both_axes_are_named() -> None:
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", chart([(0.0, 0.0), (1.0, 1.0)]))
+    assert _X.name in texts and _Y.name in texts
 
 
 def test_names_of_marks_do_not_overlap() -> None:
