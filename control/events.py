@@ -22,7 +22,8 @@ _log = logging.getLogger("limbeck.control")
 #: what to do about a log that can't be trusted
 WAY_OUT = (
     "No student gets traffic until this is settled: restore the file from a backup, or move it "
-    "away and start control again, which writes it anew from its copy in the trace store"
+    "away and start control again, which writes it anew from its copy in the trace store (rows "
+    "that are not in the copy are lost then); to begin without history, set a new data folder"
 )
 
 

@@ -62,7 +62,13 @@ class Feeds:
         for key in [key for key in self._feeds if key.route == route.name and key not in present]:
             del self._feeds[key]
         alive = [rollout for rollout in rollouts if rollout.stage not in _ENDED]
-        self._health.read(route.name, alive, route.policy.guard, to=known.collected_to)
+        self._health.read(
+            route.name,
+            alive,
+            route.policy.guard,
+            to=known.collected_to,
+            deadline_s=route.deadline_s,
+        )
         for rollout in alive:
             self._consume(route, rollout, known.to(route.name))
 

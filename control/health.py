@@ -20,12 +20,16 @@ from router.snapshot import Acknowledgement
 from router.state import Rollout
 from traces.store import Store
 
+#: a request may outlast its deadline by that much, seconds: a client that does not read has some
+#: seconds more, and clocks move
+_OUTLASTS_S = 60.0
+
 
 class HealthWatch:
     """Watches all students and teachers. `read` first, then `of`.
 
     ``started``: when control started (Unix seconds). ``chunk``: rows that are in memory at a time,
-    as a restart reads everything again.
+    as a restart reads the newest ones again.
     """
 
     def __init__(
@@ -74,14 +78,24 @@ class HealthWatch:
         return self._students[key]
 
     def read(
-        self, route: str, rollouts: Sequence[Rollout], policy: GuardPolicy, *, to: float
+        self,
+        route: str,
+        rollouts: Sequence[Rollout],
+        policy: GuardPolicy,
+        *,
+        to: float,
+        deadline_s: float,
     ) -> None:
-        """Take in everything about one route that ended up to ``to`` (Unix seconds)."""
+        """Take in everything about one route that ended up to ``to`` (Unix seconds).
+
+        ``deadline_s``: the route's bound of a whole request.
+        """
+        longest_s = deadline_s + _OUTLASTS_S
         teacher = self.teacher(route)
-        teacher.read(self._store, to=to)
+        teacher.read(self._store, to=to, longest_s=longest_s)
         for rollout in rollouts:
             self.student(route, rollout, policy).read(
-                self._store, rollout, to=to, p95_ms=teacher.p95_ms
+                self._store, rollout, to=to, longest_s=longest_s, p95_ms=teacher.p95_ms
             )
 
     def of(self, route: str, rollout: Rollout, policy: GuardPolicy, *, upstream: str) -> Health:

@@ -96,6 +96,9 @@ class Judging:
         measure = self._measures.get(route)
         if measure is None or not measure.ready:
             return
+        if measure.fault is not None:
+            # No lease is renewed meanwhile, and without traffic nothing else would ask it again.
+            await measure.mark([])
         for candidate in self._candidates():
             if candidate.route != route:
                 continue

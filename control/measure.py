@@ -134,7 +134,7 @@ def measures_of(
         spec = str(route.metric)
         try:
             hashed = metric_hash(spec, config.folder)
-            metric = metric_for(spec, route=name, user_dir=config.folder)
+            metric = metric_for(spec, metric_hash=hashed, route=name, user_dir=config.folder)
         except ProgramError as error:
             _log.error("route %s: %s", name, error)
             problems.append(f"route {name}: {error}; nothing is scored, and no student serves")

@@ -14,6 +14,7 @@ import msgspec
 
 from control.collecting import Known
 from control.config.values import Config, RouteConfig
+from control.errors import FileProblem
 from control.facts import FactFinder
 from control.feeds import Feeds
 from control.leases import inherited, watched
@@ -69,6 +70,8 @@ class Reconciler:
         self._watched: dict[str, float] = {}
         #: (route, student) -> why it moved or why it stays, for status
         self.reasons: dict[tuple[str, str], str] = {}
+        #: route -> why it could not be looked at the last time; that is logged once
+        self._stuck: dict[str, str] = {}
         #: route -> why its override is in force, and not recorded yet
         self.unfolded: dict[str, str] = {}
 
@@ -132,8 +135,12 @@ class Reconciler:
             try:
                 act(route)
             except Exception as error:
-                _log.error("route %s stays as it is, and its leases end: %s", route.name, error)
+                if self._stuck.get(route.name) != str(error):
+                    _log.error("route %s stays as it is, and its leases end: %s", route.name, error)
+                self._stuck[route.name] = str(error)
                 failed = error
+            else:
+                self._stuck.pop(route.name, None)
         return failed
 
     def _check_all(self, route: RouteConfig) -> None:
@@ -237,7 +244,11 @@ class Reconciler:
         if decision.transition is None:
             return
         if decision.transition.event.event is Event.QUALITY_ALARM:
-            self._send_back(route, rollout, decision.reason, now)
+            try:
+                self._send_back(route, rollout, decision.reason, now)
+            except FileProblem as error:
+                # The override is only faster: the event and its snapshot take the traffic back too.
+                _log.error("route %s: %s", route.name, error)
         _told(self._rollouts.take(decision.transition))
 
     def _send_back(self, route: RouteConfig, rollout: Rollout, reason: str, now: float) -> None:

@@ -1,9 +1,10 @@
 """Availability of one student: everything that was sent to it, counted once, in order of time.
 
 What happened is read by the time at which it ended, so one request that takes minutes hides no
-failure of the others. A restart reads everything again and ends where it was, but for one thing:
-answers from before the start are not held against the latency limit, as the teacher's latency of
-their time is gone.
+failure of the others. A restart reads it again and ends where it was, but for two things: answers
+from before the start are not held against the latency limit, as the teacher's latency of their time
+is gone; and of a long history only the newest part is read request by request. The detectors begin
+with that part, which takes nothing from what it says by itself; of the rest there are counts.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from traces.store import Store
 
 #: a student's answer later than this many teacher p95s is slow, unless the policy has an SLO
 _SLOW_FACTOR = 1.5
+#: a start reads so many chunks request by request, and what is older only if pairs wait for it
+_CHUNKS = 2
+#: an outage that pairs lie in may have begun so long before them, seconds
+_BEFORE_PAIRS_S = 3_600.0
+_HOUR_US = 3_600_000_000
 
 
 class _Sent(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +40,19 @@ class _Sent(msgspec.Struct, frozen=True, kw_only=True):
     #: the caller got the student's answer
     served: bool
     ms: float | None
+
+
+class _Hour(msgspec.Struct, frozen=True, kw_only=True):
+    hour_us: int
+    began_us: int
+    n: int
+    failed: int
+    last_failure_us: int
+
+
+class _Pair(msgspec.Struct, frozen=True, kw_only=True):
+    #: None: there is no pair
+    ts_us: int | None
 
 
 class _Count(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +80,7 @@ class StudentWatch:
         self._chunk = chunk
         self._guard = AvailabilityGuard(policy)
         self._policy = policy
+        self._begun = False
         self._read_to_us = 0
         #: beginnings and ends of faults that the outages know
         self._marked: set[tuple[float, bool]] = set()
@@ -72,13 +92,20 @@ class StudentWatch:
         """All that ended up to this moment (Unix seconds) is counted."""
         return self._read_to_us / 1e6
 
-    def read(self, store: Store, rollout: Rollout, *, to: float, p95_ms: float | None) -> None:
-        """Count what ended up to ``to`` (Unix seconds)."""
+    def read(
+        self, store: Store, rollout: Rollout, *, to: float, longest_s: float, p95_ms: float | None
+    ) -> None:
+        """Count what ended up to ``to`` (Unix seconds).
+
+        ``longest_s``: no request takes longer.
+        """
         self._guard.follow(rollout.availability_from)
+        to_us = round(to * 1e6)
+        if not self._begun:
+            self._begin(store, rollout, to_us)
         slow_ms = self._policy.latency_slo_ms
         if slow_ms is None and p95_ms is not None:
             slow_ms = _SLOW_FACTOR * p95_ms
-        to_us = round(to * 1e6)
         known = _marks(rollout)
         self._marked &= known
         marks = deque(sorted(known - self._marked))
@@ -88,6 +115,7 @@ class StudentWatch:
                 _Sent,
                 route=self.route,
                 student=self.student,
+                from_us=self._read_to_us - round(longest_s * 1e6),
                 after_us=self._read_to_us,
                 through_us=to_us,
                 at_most=self._chunk,
@@ -135,6 +163,33 @@ class StudentWatch:
             healthy_since=healthy_since,
             known_to=self.read_to,
         )
+
+    def _begin(self, store: Store, rollout: Rollout, to_us: int) -> None:
+        """Take what lies too far back to be read request by request as counts.
+
+        A history of years would hold up every decision for minutes, at each start.
+        """
+        self._begun = True
+        who = {"route": self.route, "student": self.student}
+        hours = store.all("sent_by_hour", _Hour, **who, through_us=to_us)
+        pair = store.one("oldest_unconsumed", _Pair, **who, k=rollout.k)
+        evidence_us = round(rollout.marks.since * 1e6)
+        if pair is not None and pair.ts_us is not None:
+            evidence_us = pair.ts_us
+        evidence_us -= round(_BEFORE_PAIRS_S * 1e6)
+        newest = 0
+        while hours and (
+            newest < _CHUNKS * self._chunk or hours[-1].hour_us + _HOUR_US > evidence_us
+        ):
+            newest += hours[-1].n
+            self._read_to_us = hours.pop().hour_us - 1
+        while hours and hours[-1].hour_us > self._read_to_us:
+            hours.pop()
+        for hour in hours:
+            self._guard.remember(hour.began_us / 1e6, hour.n)
+            self.sent += hour.n
+            self.failed += hour.failed
+            self._last_failure = max(self._last_failure, hour.last_failure_us / 1e6)
 
     def _enter(self, store: Store, entered: float) -> None:
         """Another stage has begun: from here on its answers are counted."""

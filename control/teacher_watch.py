@@ -40,13 +40,17 @@ class TeacherWatch:
         """All that ended up to this moment (Unix seconds) is known."""
         return self._read_to_us / 1e6
 
-    def read(self, store: Store, *, to: float) -> None:
-        """Take in what ended up to ``to`` (Unix seconds)."""
+    def read(self, store: Store, *, to: float, longest_s: float) -> None:
+        """Take in what ended up to ``to`` (Unix seconds).
+
+        ``longest_s``: no request takes longer.
+        """
         to_us = round(to * 1e6)
         runs = store.all(
             "teacher_runs",
             _Run,
             route=self._route,
+            from_us=self._read_to_us - round(longest_s * 1e6),
             after_us=self._read_to_us,
             through_us=to_us,
         )

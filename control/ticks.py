@@ -31,6 +31,8 @@ class Ticks:
     def __init__(self) -> None:
         self._scheduler = AsyncIOScheduler(timezone="UTC")
         self._health: dict[str, TickStatus] = {}
+        #: tick -> the error of its last run; a tick may fail the same way four times a second
+        self._failing: dict[str, str] = {}
         #: the runs under way -> whether they are coroutines, which can be cancelled
         self._running: dict[asyncio.Task[None], bool] = {}
 
@@ -96,14 +98,18 @@ class Ticks:
         finally:
             del self._running[task]
         before = self._health[name]
+        words = f"{type(error).__name__}: {error}" if error else None
         self._health[name] = after = msgspec.structs.replace(
             before,
             runs=before.runs + 1,
             failures=before.failures + (error is not None),
-            last_error=f"{type(error).__name__}: {error}" if error else before.last_error,
+            last_error=words or before.last_error,
             last_s=time.monotonic() - started,
         )
-        if error is not None:
+        if words is None:
+            self._failing.pop(name, None)
+        elif self._failing.get(name) != words:
+            self._failing[name] = words
             _log.error("tick %s failed (%d times so far)", name, after.failures, exc_info=error)
 
 

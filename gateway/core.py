@@ -23,7 +23,7 @@ from gateway.foreign_error import is_json, told
 from gateway.forward import Forwarder
 from gateway.in_force import InForce
 from gateway.passage import CLIENT_LEFT, Passage
-from gateway.refuse import internal_error, no_snapshot, refuse, spool_is_full
+from gateway.refuse import internal_error, no_snapshot, refuse, retry_headers, spool_is_full
 from gateway.response_headers import answer_headers
 from gateway.upstream.call import Call
 from gateway.wheel import Wheel
@@ -160,7 +160,7 @@ class Core:
         if not self._end(passage, status, finish, content_type=content_type, answer=arrived):
             refusal = spool_is_full()
             body = refusal.body(_request_id(passage))
-            status, headers = refusal.status, _error_headers(passage, body)
+            status, headers = refusal.status, _error_headers(passage, refusal, body)
         await exchange.start(status, headers)
         await exchange.send(body, last=True)
 
@@ -206,7 +206,7 @@ class Core:
         refusal = error.refusal()
         body = refusal.body(_request_id(passage))
         self._end(passage, refusal.status, error.finish, answer=body)
-        await exchange.start(refusal.status, _error_headers(passage, body))
+        await exchange.start(refusal.status, _error_headers(passage, refusal, body))
         await exchange.send(body, last=True)
 
     def _end(
@@ -281,12 +281,13 @@ def _told(call: Call, passage: Passage) -> bytes:
     )
 
 
-def _error_headers(passage: Passage, body: bytes) -> list[tuple[bytes, bytes]]:
+def _error_headers(passage: Passage, refusal: Refusal, body: bytes) -> list[tuple[bytes, bytes]]:
     elapsed_s = time.monotonic() - passage.started
     return [
         *answer_headers(passage, {}, elapsed_s=elapsed_s),
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
+        *retry_headers(refusal),
     ]
 
 

@@ -23,6 +23,7 @@ class GatheringTransport(asyncio.Transport):
         self._transport = transport
         self._loop = loop
         self._pending: list[bytes] = []
+        self._lingers = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._pending:
@@ -36,7 +37,7 @@ class GatheringTransport(asyncio.Transport):
         if not pending:
             return
         self._pending = []
-        if self._transport.is_closing():
+        if self.is_closing():
             return
         if len(pending) == 1:
             self._transport.write(pending[0])
@@ -55,6 +56,19 @@ class GatheringTransport(asyncio.Transport):
         # The loop writes at the end of its turn: what is left then waits for the client.
         self._loop.call_soon(self._bound_close)
 
+    def linger(self, seconds: float) -> None:
+        """Write no more, read on for ``seconds``, or until the client closes, and then close.
+
+        A close over bytes that nobody has read resets the connection: the client would lose the
+        answer that it has not read yet.
+        """
+        if self.is_closing():
+            return
+        self.write_eof()
+        self._lingers = True
+        self._transport.resume_reading()
+        self._loop.call_later(seconds, GatheringTransport.close, self)
+
     def _bound_close(self) -> None:
         """See to it that a client that does not read can't keep a closed connection for ever."""
         if self._transport.get_write_buffer_size():
@@ -65,7 +79,7 @@ class GatheringTransport(asyncio.Transport):
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        return self._transport.is_closing()
+        return self._lingers or self._transport.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._transport.get_extra_info(name, default)

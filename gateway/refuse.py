@@ -48,12 +48,18 @@ def refusal_headers(
     refusal: Refusal, body: bytes, *, request_id: str, elapsed_s: float
 ) -> list[tuple[bytes, bytes]]:
     """Return the headers of a refusal."""
-    headers = [
+    return [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"x-request-id", request_id.encode("latin-1")),
         (b"openai-processing-ms", b"%d" % (elapsed_s * 1000)),
+        *retry_headers(refusal),
     ]
+
+
+def retry_headers(refusal: Refusal) -> list[tuple[bytes, bytes]]:
+    """Return what a refusal says about another attempt."""
+    headers = []
     should_retry = refusal.should_retry
     if should_retry is None and refusal.status < 500:
         should_retry = False  # the same request would be refused again

@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -41,8 +42,8 @@ from traces.spool import Recorder, SpoolWriter
 
 #: requests that are still open after this are given up at a stop, seconds
 DRAIN_S = 30.0
-#: above the idle time of common clients and balancers, so that they close first, seconds; a request
-#: has as long to arrive
+#: above the idle time of common clients and balancers, so that they close first, seconds; the head
+#: of a request has as long to arrive
 KEEP_ALIVE_S = 75
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ class Worker:
         """Serve on a socket until a signal comes."""
         config = uvicorn.Config(
             self._front,
-            http=ClientConnection,
+            http=partial(ClientConnection, refused=self._counters.refused),  # type: ignore[arg-type]
             ws="none",
             lifespan="on",
             log_config=None,

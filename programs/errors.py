@@ -43,6 +43,8 @@ class HostError(ProgramError):
     status: ClassVar[int] = 500
     #: value of the header ``x-limbeck-error``
     kind: ClassVar[str] = "error"
+    #: the run goes on, and may still call a tool
+    tools_may_run: bool = False
 
 
 class BadInputs(HostError):
@@ -101,3 +103,7 @@ class DeadlinePassed(HostError):
     """The caller's deadline came first."""
 
     status = 504
+
+    def __init__(self, message: str, *, tools_may_run: bool) -> None:
+        super().__init__(message)
+        self.tools_may_run = tools_may_run

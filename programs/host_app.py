@@ -19,13 +19,14 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 
 from programs.answer import HIDDEN, Message, message_of, wants_json
+from programs.bounded_runs import BoundedRuns
 from programs.completion import completion, error_body, events
 from programs.dspy_compat import Program
 from programs.errors import (
     BadInputs,
-    DeadlinePassed,
     HostError,
     LoadError,
+    ModelUnavailable,
     ProgramFailed,
     Unauthorized,
 )
@@ -34,8 +35,6 @@ from programs.recording import Recording
 from programs.runs import call_frame
 from programs.served import Served, ServedPrograms
 from programs.settings import HostSettings
-from programs.slots import Slots
-from programs.uncancelled import seen
 from traces.record import pack
 from traces.spool import Recorder
 
@@ -54,9 +53,7 @@ class HostApp:
         self._recorder = recorder
         self._key = key
         self._warned = False
-        #: cancelled runs that have not ended
-        self._abandoned: set[asyncio.Task[dict[str, Any]]] = set()
-        self._slots = Slots(settings.concurrency, waiting=4 * settings.concurrency)
+        self._runs = BoundedRuns(settings.concurrency)
 
     def asgi(self) -> FastAPI:
         """Return the application."""
@@ -101,6 +98,8 @@ class HostApp:
             )
 
     async def _healthy(self) -> Response:
+        if self._runs.hung:
+            return Response(b'{"ok":false}', 503, media_type=_JSON)
         return Response(b'{"ok":true}', media_type=_JSON)
 
     async def _models(self, _request: Request) -> Response:
@@ -117,48 +116,19 @@ class HostApp:
         inputs = self._inputs(body, served.program)
         recording = Recording()
         try:
-            outputs = await self._run(served.program, inputs, recording, deadline)
+            outputs = await self._runs.run(served.program, inputs, recording, deadline)
             message = message_of(outputs, as_json=wants_json(body))
             self._warn_of_threads(served.program, recording)
-        except TimeoutError:
-            late = DeadlinePassed("the caller's deadline has passed")
-            return _refusal(late, request, tools_ran=recording.tools_ran)
         except HostError as error:
             if isinstance(error, ProgramFailed):
                 _log.error("%s: %s", body["model"], error, exc_info=error.__cause__)
-            return _refusal(error, request, tools_ran=recording.tools_ran)
+            elif isinstance(error, ModelUnavailable):
+                _log.warning("%s: %s", body["model"], error)
+            tools_ran = recording.tools_ran or error.tools_may_run
+            return _refusal(error, request, tools_ran=tools_ran)
         finally:
             self._record(request.headers.get("x-limbeck-inference-id"), served, recording)
         return _answer(body, message, recording)
-
-    async def _run(
-        self,
-        program: Program,
-        inputs: Mapping[str, Any],
-        recording: Recording,
-        deadline: float | None,
-    ) -> dict[str, Any]:
-        """Raises `TimeoutError` at the deadline.
-
-        A run that can't be stopped keeps its slot until it ends, so that threads which nobody
-        waits for any more don't pile up: who comes then waits, or is refused.
-        """
-
-        async def in_slot() -> dict[str, Any]:
-            async with self._slots.take():
-                return await program.run(inputs, recording)
-
-        task = asyncio.create_task(in_slot())
-        try:
-            async with asyncio.timeout_at(deadline):
-                await asyncio.wait({task})
-        except (TimeoutError, asyncio.CancelledError):
-            task.cancel()
-            self._abandoned.add(task)  # the event loop alone would not keep it
-            task.add_done_callback(seen)
-            task.add_done_callback(self._abandoned.discard)
-            raise
-        return task.result()
 
     def _inputs(self, body: Mapping[str, Any], program: Program) -> dict[str, Any]:
         described = program.description

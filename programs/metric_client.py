@@ -18,7 +18,7 @@ from programs.child import console_script, environment_of_child, kill_group
 from programs.errors import LoadError
 from programs.exact_match import exact_match, exact_match_field
 from programs.json_values import json_safe
-from programs.metric_hash import metric_hash
+from programs.metric_hash import metric_hash as hash_of_source
 from programs.metric_runner import Call, Ready
 from programs.score import Score
 from programs.settings import MetricRunnerSettings
@@ -40,16 +40,18 @@ class Metric(Protocol):
     async def close(self) -> None: ...
 
 
-def metric_for(spec: str, *, route: str, user_dir: Path, timeout_s: float = 30.0) -> Metric:
+def metric_for(
+    spec: str, *, metric_hash: str, route: str, user_dir: Path, timeout_s: float = 30.0
+) -> Metric:
     """Return the metric that ``spec`` names: ``exact_match(FIELD)`` or ``module:attribute``.
 
-    Raises `LoadError` where its source can't be read.
+    ``metric_hash``: what its scores are kept under.
     """
     field = exact_match_field(spec)
     if field is not None:
         return ExactMatch(field)
     settings = MetricRunnerSettings(route=route, metric=spec, user_dir=user_dir)
-    return MetricRunner(settings, metric_hash=metric_hash(spec, user_dir), timeout_s=timeout_s)
+    return MetricRunner(settings, metric_hash=metric_hash, timeout_s=timeout_s)
 
 
 class ExactMatch:
@@ -155,7 +157,7 @@ class MetricRunner:
 
     def _check_unchanged(self) -> None:
         metric = self._settings.metric
-        if metric_hash(metric, self._settings.user_dir) != self._metric_hash:
+        if hash_of_source(metric, self._settings.user_dir) != self._metric_hash:
             raise LoadError(
                 f'metric "{metric}": its source has changed since control started, and its scores '
                 "would mix with those of the old one. Restart control, or put the old source back"

@@ -27,8 +27,8 @@ def metric_hash(spec: str, folder: Path) -> str:
         return _digest([f"{spec}/{_EXACT_MATCH_VERSION}".encode()])
     module, _ = split_spec(spec, what="metric")
     parts = [spec.encode()]
-    for path in sorted(_sources(module, folder)):
-        parts += [str(path.relative_to(folder)).encode(), path.read_bytes()]
+    for path, source in sorted(_sources(module, folder).items()):
+        parts += [str(path.relative_to(folder)).encode(), source]
     return _digest(parts)
 
 
@@ -39,16 +39,23 @@ def _digest(parts: list[bytes]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _sources(module: str, folder: Path) -> set[Path]:
-    found: set[Path] = set()
+def _sources(module: str, folder: Path) -> dict[Path, bytes]:
+    found: dict[Path, bytes] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
         for path in _files(name, folder):
             if path not in found:
-                found.add(path)
-                waiting += _imports(path, name)
+                found[path] = _read(path)
+                waiting += _imports(path, found[path], name)
     return found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LoadError(f"{path} can't be read: {error.strerror}") from error
 
 
 def _files(module: str, folder: Path) -> list[Path]:
@@ -59,11 +66,13 @@ def _files(module: str, folder: Path) -> list[Path]:
     return [path for path in candidates if path.is_file()]
 
 
-def _imports(path: Path, module: str) -> list[str]:
+def _imports(path: Path, source: bytes, module: str) -> list[str]:
     try:
-        tree = ast.parse(path.read_bytes(), filename=str(path))
+        tree = ast.parse(source, filename=str(path))
     except SyntaxError as error:
         raise LoadError(f"{path}, line {error.lineno}: {error.msg}") from error
+    except ValueError as error:  # a NUL byte
+        raise LoadError(f"{path}: {error}") from error
     found: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

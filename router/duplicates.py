@@ -50,13 +50,13 @@ class DailyCount:
         self._first: int | None = None
         self._days: dict[int, int] = {}
 
-    def add(self, ts: float) -> bool:
-        """Count one; return whether it opens a new day."""
+    def add(self, ts: float, n: int = 1) -> bool:
+        """Count ``n`` on the day of ``ts``; return whether they open a new day."""
         day = int(ts // DAY_S)
         if self._first is None:
             self._first = day
         opens = day not in self._days
-        self._days[day] = self._days.get(day, 0) + 1
+        self._days[day] = self._days.get(day, 0) + n
         if opens:
             self.drop_before(day - _MEMORY_DAYS)
         return opens

@@ -187,7 +187,7 @@ class Evidence:
             label_coverage=_label_coverage(self._outcomes),
             outcomes=dict(sorted(self._outcomes.items())),
             outage_windows=self._outages.count,
-            outage_share=self._outages.share,
+            outage_share=self._outage_share,
         )
 
     @property
@@ -282,7 +282,7 @@ class Evidence:
             control_rejected=self._control_rejected,
             control_n=self._forms[0].control.n,
             label_coverage=_label_coverage(self._outcomes),
-            outage_share=self._outages.share,
+            outage_share=self._outage_share,
             recent=self._recent.means(now),
             log_futility_all=max(form.futility_all.log_max for form in self._forms),
         )
@@ -295,6 +295,14 @@ class Evidence:
         if now - self.marks.cap_from >= policy.max_s:
             return f"undecided after {policy.max_s / 86_400.0:.3g} days with {n} pairs"
         return None
+
+    @property
+    def _outage_share(self) -> float:
+        """Of the present stage's time: the outage that held it must not hold it nine times over.
+
+        SHADOW has no mark of its own, and answers for the whole span.
+        """
+        return self._outages.share(self.marks.step_from)
 
     @property
     def _control_rejected(self) -> bool:

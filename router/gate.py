@@ -133,7 +133,11 @@ def blockers(
     elif min(recent) <= 0.0:
         found.append(f"mean D {min(recent):+.4f} over {days} is not above 0")
     if log_futility_all >= -math.log(policy.beta):
-        found.append("over all copies of near-duplicates the student is below the bar")
+        found.append(
+            "over all copies of near-duplicates the student was shown to be below the bar: this"
+            " evidence promotes it no more; train another student, or, if it serves, roll it"
+            " back and retry it, which begins the evidence afresh"
+        )
     return found
 
 

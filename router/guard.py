@@ -14,7 +14,7 @@ import msgspec
 from router.bets import AVAILABILITY, BetsState
 from router.bounds import Proved, ProvedState
 from router.detector import Crossing, Detector
-from router.duplicates import DailyCount, DailyCountState
+from router.duplicates import DailyCount
 from router.forms import Form
 from router.policy import GuardPolicy
 from router.verdicts import GuardSummary, GuardVerdict, amount
@@ -144,25 +144,13 @@ class QualityGuard:
         return guard
 
 
-class AvailabilityGuardState(msgspec.Struct, frozen=True, kw_only=True):
-    """JSON-safe copy of `AvailabilityGuard`."""
-
-    since: float
-    errors: BetsState
-    slow: BetsState
-    failures: int
-    days: DailyCountState
-    errors_alarm: Crossing | None = None
-    slow_alarm: Crossing | None = None
-
-
 class AvailabilityGuard:
     """Error and latency detector over every request sent to the student, shadow too."""
 
-    def __init__(self, policy: GuardPolicy, *, since: float = 0.0) -> None:
+    def __init__(self, policy: GuardPolicy) -> None:
         self._policy = policy
         #: only requests after this count (Unix seconds)
-        self.since = since
+        self.since = 0.0
         self._days = DailyCount()
         self._restart()
 
@@ -171,14 +159,19 @@ class AvailabilityGuard:
 
         ``failed``: before its first byte. ``slow``: None leaves it out of the latency detector.
         """
+        # The traffic of before a return counts for the level, as it did while it came.
+        self._days.add(ts)
         if ts <= self.since:
             return
-        self._days.add(ts)
         self.failures += failed
         arl = self.arl
         self._errors.update(float(failed) - self._policy.error_rate, arl=arl)
         if not failed and slow is not None:
             self._slow.update(float(slow) - self._policy.slow_rate, arl=arl)
+
+    def remember(self, ts: float, n: int) -> None:
+        """Count ``n`` old requests of one day for the level alone; ``ts``: a time of that day."""
+        self._days.add(ts, n)
 
     def follow(self, since: float) -> None:
         """Start afresh when the rollout has returned from an availability hold at ``since``."""
@@ -213,28 +206,6 @@ class AvailabilityGuard:
         return GuardVerdict(
             verdict="clear", reason=f"{self.failures} of {self.n} requests failed, no alarm"
         )
-
-    def state(self) -> AvailabilityGuardState:
-        """Return a copy that `restore` turns into the same guard, bit for bit."""
-        return AvailabilityGuardState(
-            since=self.since,
-            errors=self._errors.bets.state(),
-            slow=self._slow.bets.state(),
-            failures=self.failures,
-            days=self._days.state(),
-            errors_alarm=self._errors.alarm,
-            slow_alarm=self._slow.alarm,
-        )
-
-    @classmethod
-    def restore(cls, state: AvailabilityGuardState, policy: GuardPolicy) -> AvailabilityGuard:
-        """Rebuild from `state`."""
-        guard = cls(policy, since=state.since)
-        guard._errors = Detector.restore(state.errors, state.errors_alarm)
-        guard._slow = Detector.restore(state.slow, state.slow_alarm)
-        guard.failures = state.failures
-        guard._days = DailyCount.restore(state.days)
-        return guard
 
     def _restart(self) -> None:
         self.failures = 0

@@ -45,10 +45,14 @@ class Outages:
         """How many windows there are."""
         return len(self._windows)
 
-    @property
-    def share(self) -> float:
-        """Share of the span, first pair to last, that lies in windows; 0..1."""
+    def share(self, since: float | None) -> float:
+        """Share of the span that lies in windows; 0..1.
+
+        The span: first pair to last, without what came before ``since`` (Unix seconds).
+        """
         first, last = self._first, self._last
+        if first is not None and since is not None:
+            first = max(first, since)
         if first is None or last is None or last <= first:
             return 0.0
         inside = sum(max(0.0, min(end, last) - max(start, first)) for start, end in self._windows)

@@ -19,6 +19,7 @@ from control.replay import Replayer
 from control.replaying import Replaying
 from control.shadow import Shadow
 from programs.metric_client import metric_for
+from programs.metric_hash import metric_hash
 from router.snapshot import Target, Upstream
 from tests.control.stored import ROUTE, STUDENT, T0, config_of, put_sources
 from tests.fakes.chat import Chat, chat_server
@@ -86,7 +87,12 @@ class ShadowWorld:
         put_sources(self.store, **config.feedback)
         self.measure = Measure(
             config,
-            metric_for(str(config.metric), route=ROUTE, user_dir=self.tmp_path),
+            metric_for(
+                str(config.metric),
+                metric_hash=metric_hash(str(config.metric), self.tmp_path),
+                route=ROUTE,
+                user_dir=self.tmp_path,
+            ),
             metric_hash="m1",
             describe=lambda: None,
         )

@@ -57,6 +57,16 @@ def put_trace(store: Store, ts: float, *, text: str = "hello", **changes: Any) -
     return row.trace_id
 
 
+def put_pair(store: Store, trace_id: str, ts: float, *, outcome: str, kind: str = "shadow") -> None:
+    """Store one pair of the student's first candidate, without scores."""
+    at = from_seconds(ts)
+    row = (
+        ROUTE, STUDENT, 1, trace_id, at, kind, None, outcome, "m1", None, None, None, 1.0, 1.0,
+        "all", None, at, "a", "a", None, None, 0.0, 1,
+    )  # fmt: skip
+    store.append("pairs", [row])
+
+
 def put_gold(
     store: Store,
     trace_id: str,

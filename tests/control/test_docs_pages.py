@@ -16,6 +16,7 @@ import pytest
 from control import status
 from control.cli import COMMANDS, PROCESSES
 from programs.metric_client import metric_for
+from programs.metric_hash import metric_hash
 from programs.score import Score
 from tests.control.command_line import limbeck
 
@@ -180,7 +181,9 @@ def test_the_example_is_accepted_and_is_what_the_tutorial_shows() -> None:
 
 
 async def test_the_metric_of_the_example_can_fail() -> None:
-    metric = metric_for("tickets:correct", route="tickets", user_dir=EXAMPLE)
+    name = "tickets:correct"
+    hashed = metric_hash(name, EXAMPLE)
+    metric = metric_for(name, metric_hash=hashed, route="tickets", user_dir=EXAMPLE)
     try:
         example = {"text": "where is it", "category": "track_order"}
         scores = [await metric.score(example, {"category": c}) for c in ("track_order", "refund")]

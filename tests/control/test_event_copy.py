@@ -102,6 +102,7 @@ def test_another_log_is_refused_with_the_way_out(path: Path, store: Store) -> No
     with pytest.raises(BrokenChain, match="row 1 is not the one that was copied") as refused:
         open_log(path, store, code_version="test")
     assert str(path) in str(refused.value) and "move it away" in str(refused.value)
+    assert "not in the copy are lost" in str(refused.value)
     path.unlink()
     log = open_log(path, store, code_version="test")
     assert log.last_seq == 3

@@ -27,13 +27,27 @@ def watch(tmp_path: Path) -> Iterator[HealthWatch]:
     store = Store(tmp_path / "t.duckdb")
     put_trace(store, T0 + 1, fallback="timeout", fallback_student=STUDENT, student_ms=90.0)
     watch = HealthWatch(store, tmp_path / "acks", started=T0)
-    watch.read(ROUTE, [ROLLOUT], POLICY, to=T0 + 1e6)
+    watch.read(ROUTE, [ROLLOUT], POLICY, to=T0 + 1e6, deadline_s=600.0)
     yield watch
     store.close()
 
 
 def health(watch: HealthWatch) -> Health:
     return watch.of(ROUTE, ROLLOUT, POLICY, upstream="students")
+
+
+def test_a_request_that_outlasts_its_deadline_by_some_seconds_counts_when_it_ends(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path / "t.duckdb")
+    watch = HealthWatch(store, tmp_path / "acks", started=T0)
+    served = {"served_by": "student", "student": STUDENT, "latency_ms": 605_000.0}
+    put_trace(store, T0 + 1, **served)
+    put_trace(store, T0 + 2, status=503, latency_ms=605_000.0)
+    for to in (T0 + 600, T0 + 605, T0 + 700):
+        watch.read(ROUTE, [ROLLOUT], POLICY, to=to, deadline_s=600.0)
+    assert health(watch).sent == 1 and watch.teacher(ROUTE).outages.failures == 1
+    store.close()
 
 
 def test_an_endpoint_is_healthy_from_its_first_answered_probe_on(watch: HealthWatch) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from programs.errors import LoadError
 from tests.control.shadow_world import LATE_LABELS, ShadowWorld, shadow_world
 from tests.control.stored import STUDENT, T0, put_gold, put_trace
 from tests.polling import until_async
@@ -192,3 +193,23 @@ async def test_a_slow_metric_decides_one_pair_a_turn_at_least(world: ShadowWorld
     assert [pair.outcome for pair in world.pairs] == ["scored", "pending", "pending"]
     await world.judge(turn_s=0)
     assert [pair.outcome for pair in world.pairs] == ["scored", "scored", "pending"]
+
+
+async def test_a_metric_at_fault_is_asked_again_though_there_is_nothing_to_score(
+    world: ShadowWorld,
+) -> None:
+    (world.tmp_path / "fragile.py").write_text(
+        "import pathlib\n"
+        "pathlib.Path(__file__).with_name('weights').read_text()\n"
+        "def score(example, prediction, trace=None):\n"
+        "    return 1.0\n"
+    )
+    world.configure(metric="fragile:score")
+    with pytest.raises(LoadError, match="weights"):
+        await world.measure.mark([])
+    with pytest.raises(LoadError, match="weights"):
+        await world.judge()
+    (world.tmp_path / "weights").touch()
+    await world.judge()
+    assert world.measure.fault is None and not world.pairs
+    await world.measure.close()

@@ -10,7 +10,7 @@ import pytest
 from control.candidates import CandidateKey
 from control.collecting import Known
 from control.evidence_feed import consumed
-from control.override import read_override
+from control.override import override_path, read_override
 from control.snapshot_file import read_snapshot
 from router.events import AUTO, Event
 from router.stages import HeldReason, Stage
@@ -63,6 +63,18 @@ def test_a_quality_alarm_rolls_back_by_an_override_of_its_own(world: World) -> N
     assert snapshot.routes[ROUTE].folded_override is not None
     assert read_override(world.layout.overrides, ROUTE) is None
     assert world.events[-1] == (Event.QUALITY_ALARM, AUTO), "one event, not two"
+
+
+def test_a_quality_alarm_whose_override_cannot_be_written_is_recorded_all_the_same(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.to_stage(Stage.LIVE)
+    world.add_pairs(400, student=0.0)
+    override_path(world.layout.overrides, ROUTE).mkdir(parents=True)
+    world.tick()
+    assert world.rollout.stage is Stage.ROLLED_BACK and world.share is None
+    assert world.events[-1] == (Event.QUALITY_ALARM, AUTO)
+    assert "NOT in force" in caplog.text
 
 
 def test_evidence_that_does_not_replay_holds_the_student_at_zero(world: World) -> None:

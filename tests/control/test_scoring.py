@@ -11,6 +11,7 @@ from control.scoring import Scoring
 from programs.description import InputField, OutputField, ProgramDescription
 from programs.errors import LoadError
 from programs.metric_client import metric_for
+from programs.metric_hash import metric_hash
 from tests.control.stored import ROUTE, T0, config_of, put_gold, put_sources, put_trace
 from traces.store import Store
 
@@ -32,7 +33,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def measure_of(tmp_path: Path, **route: object) -> Measure:
     config = config_of(tmp_path, **route).routes[ROUTE]  # type: ignore[arg-type]
-    metric = metric_for(str(config.metric), route=ROUTE, user_dir=tmp_path)
+    spec = str(config.metric)
+    hashed = metric_hash(spec, tmp_path)
+    metric = metric_for(spec, metric_hash=hashed, route=ROUTE, user_dir=tmp_path)
     return Measure(config, metric, metric_hash="m1", describe=lambda: None)
 
 
@@ -134,7 +137,9 @@ async def test_a_program_is_scored_on_its_fields(tmp_path: Path) -> None:
         predictors={},
         body={},
     )
-    metric = metric_for(str(config.metric), route=ROUTE, user_dir=tmp_path)
+    spec = str(config.metric)
+    hashed = metric_hash(spec, tmp_path)
+    metric = metric_for(spec, metric_hash=hashed, route=ROUTE, user_dir=tmp_path)
     known: list[ProgramDescription] = []
     measure = Measure(
         config, metric, metric_hash="m1", describe=lambda: known[0] if known else None

@@ -10,13 +10,19 @@ import pytest
 from control.outages import FAILURE, RUN, Window
 from control.student_watch import StudentWatch
 from router.events import Health
-from router.policy import GuardPolicy
+from router.pairs import Marks
+from router.policy import DAY_S, GuardPolicy
 from router.stages import Stage
 from router.state import Fault, Rollout
-from tests.control.stored import ROUTE, STUDENT, T0, put_trace
+from tests.control.stored import ROUTE, STUDENT, T0, put_pair, put_trace
 from traces.store import Store
 
 POLICY = GuardPolicy()
+#: a low level, which a few requests a day raise
+BUSY = GuardPolicy(availability_arl=10.0)
+HOUR_S = 3_600.0
+#: no request of these tests takes longer, seconds
+LONGEST_S = 100.0
 ROLLOUT = Rollout(student=STUDENT, k=1, stage=Stage.R25, entered=T0)
 SERVED: dict[str, Any] = {"served_by": "student", "student": STUDENT, "student_ms": 50.0}
 FELL_BACK: dict[str, Any] = {"fallback": "timeout", "fallback_student": STUDENT, "student_ms": 90.0}
@@ -41,7 +47,7 @@ def read(
     rollout: Rollout = ROLLOUT,
     p95_ms: float | None = None,
 ) -> Health:
-    watch.read(store, rollout, to=to, p95_ms=p95_ms)
+    watch.read(store, rollout, to=to, longest_s=LONGEST_S, p95_ms=p95_ms)
     return watch.health(breakers_open_since=None, silent=None, answers_since=T0, now=to)
 
 
@@ -61,6 +67,7 @@ def test_everything_that_was_sent_to_the_student_counts_and_nothing_else(
     # Nor does a caller's haste.
     put_trace(store, T0 + 6, fallback="client_deadline", fallback_student=STUDENT)
     put_trace(store, T0 + 7, **(SERVED | {"status": 504, "finish": "client_timeout"}))
+    put_trace(store, T0 + 8, **(SERVED | {"status": 499, "finish": "client_disconnect"}))
     health = health_of(store)
     assert (health.sent, health.failed, health.served) == (2, 1, 1)
     assert health.healthy_since == pytest.approx(T0 + 2.09), "when the student had failed"
@@ -79,7 +86,10 @@ def test_everything_that_was_sent_to_the_student_counts_and_nothing_else(
         (SERVED | {"status": 400, "finish": "refused"}, 0),
         # A stream that broke off.
         (SERVED | {"status": 200, "finish": "upstream_lost"}, 1),
-        (SERVED | {"status": 499, "finish": "client_disconnect"}, 0),
+        # Its answer had begun when the caller left.
+        (SERVED | {"status": 499, "finish": "client_disconnect", "ttft_ms": 20.0}, 0),
+        # It had failed before the caller lost patience with the teacher.
+        (FELL_BACK | {"status": 499, "finish": "client_disconnect"}, 1),
         # It failed before its caller's bound cut the teacher off.
         (FELL_BACK | {"status": 504, "finish": "client_timeout"}, 1),
     ],
@@ -123,6 +133,34 @@ def test_a_long_history_is_read_in_pieces(store: Store) -> None:
     assert found == health_of(store)
 
 
+def test_what_lies_far_back_is_counted_and_not_read_request_by_request(store: Store) -> None:
+    for hour in range(60):
+        for number in range(10):
+            what = FELL_BACK if hour == 20 and number < 8 else SERVED
+            put_trace(store, T0 + hour * HOUR_S + number, **what)
+    to = T0 + 60 * HOUR_S
+    young = msgspec.structs.replace(ROLLOUT, marks=Marks(since=T0 + 58 * HOUR_S))
+    whole = StudentWatch(ROUTE, STUDENT, BUSY, started=T0, chunk=50_000)
+    short = StudentWatch(ROUTE, STUDENT, BUSY, started=T0, chunk=25)
+    everything = read(whole, store, to=to, rollout=young)
+    found = read(short, store, to=to, rollout=young)
+    assert (found.sent, found.failed, found.served) == (600, 8, 600 - 8)
+    assert found.healthy_since == everything.healthy_since
+    assert "of 600" in everything.availability.reason
+    assert found.availability.reason.startswith("0 of 50 ") and not short.outages.windows
+    # The level is that of all the traffic: at the least one these are an alarm.
+    for number in range(4):
+        put_trace(store, to + number, **FELL_BACK)
+    assert read(short, store, rollout=young).availability.verdict == "clear"
+
+    # An outage that pairs still wait for is found again.
+    row = put_trace(store, T0 + 20 * HOUR_S)
+    put_pair(store, row, T0 + 20 * HOUR_S, outcome="pending")
+    again = StudentWatch(ROUTE, STUDENT, BUSY, started=T0, chunk=25)
+    read(again, store, to=to, rollout=young)
+    assert again.outages.windows == whole.outages.windows != ()
+
+
 def test_answers_are_counted_from_the_beginning_of_the_stage(store: Store) -> None:
     watch = fresh()
 
@@ -156,6 +194,23 @@ def test_after_a_return_the_detectors_begin_afresh(store: Store) -> None:
     health = read(watch, store, to=T0 + 30, rollout=returned)
     assert health.availability.verdict == "clear"
     assert (health.sent, health.failed) == (10, 10), "the count for flapping goes on"
+
+
+def test_a_restart_after_a_return_finds_the_level_that_the_traffic_had_set(store: Store) -> None:
+    """Ten failures in a row are an alarm at the least level, and none at 30 days of traffic."""
+    for day in range(4):
+        for number in range(40):
+            put_trace(store, T0 + day * DAY_S + number, **SERVED)
+    live = StudentWatch(ROUTE, STUDENT, BUSY, started=T0, chunk=50_000)
+    read(live, store, to=T0 + 4 * DAY_S)
+    returned = msgspec.structs.replace(ROLLOUT, availability_from=T0 + 4 * DAY_S)
+    read(live, store, to=T0 + 4 * DAY_S + 1, rollout=returned)
+    for number in range(4):
+        put_trace(store, T0 + 4 * DAY_S + 2 + number, **FELL_BACK)
+    again = StudentWatch(ROUTE, STUDENT, BUSY, started=T0, chunk=50_000)
+    found = [read(watch, store, rollout=returned).availability for watch in (live, again)]
+    assert [verdict.verdict for verdict in found] == ["clear", "clear"]
+    assert found[0] == found[1]
 
 
 def test_slow_answers_alarm_against_the_teachers_p95(store: Store) -> None:
@@ -254,7 +309,7 @@ def test_an_alarm_makes_a_window_until_the_student_is_healthy_again(store: Store
 
 def test_silent_and_unasked_endpoints_are_not_healthy(store: Store) -> None:
     watch = fresh()
-    watch.read(store, ROLLOUT, to=T0, p95_ms=None)
+    watch.read(store, ROLLOUT, to=T0, longest_s=LONGEST_S, p95_ms=None)
 
     def health(silent: tuple[float, str] | None, answers_since: float | None) -> Health:
         return watch.health(

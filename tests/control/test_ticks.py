@@ -31,6 +31,25 @@ async def test_a_failing_tick_is_counted_and_the_others_go_on(
     assert ticks.health[1].failures == 0
 
 
+async def test_a_failure_that_repeats_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    # One character stands for one run; "." is a success.
+    runs, story = iter("aaabb.b"), "aaabb.b"
+
+    def some() -> None:
+        run = next(runs, ".")
+        if run != ".":
+            raise RuntimeError(run)
+
+    ticks = Ticks()
+    ticks.add("some", some, every_s=0.01)
+    ticks.start()
+    await until_async(lambda: ticks.health[0].runs > len(story), what="the story is told")
+    await ticks.stop()
+    logged = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert [str(error) for error in logged] == ["a", "b", "b"]
+    assert ticks.health[0].failures == 6, "all are counted"
+
+
 async def test_stop_waits_for_the_tick_under_way_and_a_tick_never_runs_beside_itself() -> None:
     ticks, release, ended = Ticks(), threading.Event(), []
     inside = 0

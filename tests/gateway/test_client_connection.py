@@ -8,12 +8,13 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from gateway.client_connection import ClientConnection
+from gateway.client_connection import MIN_BODY_RATE, ClientConnection
 from gateway.exchange import MAX_BODY_BYTES
 from gateway.front import read_body
 from router.snapshot import AppKey
@@ -117,13 +118,27 @@ def test_an_answer_under_way_goes_out_before_what_is_broken(worker: WorkerProces
         assert connection.recv(1) == b""
 
 
+def test_what_is_broken_behind_an_answer_is_not_waited_for(worker: WorkerProcess) -> None:
+    """The second request breaks in its body: it would never be whole."""
+    slow = {**json.loads(BODY), "metadata": {"fake": "delay=0.3"}}
+    body = json.dumps(slow).encode()
+    chunked = _head().replace(b"content-length: %d" % len(BODY), b"transfer-encoding: chunked")
+    with _connected(worker) as connection:
+        connection.sendall(_head(length=len(body)) + body + chunked + b"no length\r\n")
+        assert _answer(connection)[0] == 200
+        assert connection.recv(1) == b""
+
+
 def test_a_head_that_never_ends_is_a_431(worker: WorkerProcess) -> None:
+    line = 'limbeck_requests_total{reason="refused",route="",served_by="gateway",status="431"}'
+    before = worker.metric(line)
     with _connected(worker) as connection:
         connection.sendall(_head()[:-2] + b"x-big: ")
         for _ in range(64):
             connection.sendall(b"x" * 16 * 1024)
         assert _error(connection) == (431, "headers_too_large")
         assert connection.recv(1) == b""
+    assert worker.metric(line) == before + 1
 
 
 def test_reads_that_begin_and_end_within_heads(worker: WorkerProcess) -> None:
@@ -159,6 +174,24 @@ def test_a_body_that_says_it_is_too_large_is_refused_at_once(worker: WorkerProce
     assert worker.metric(line) == 1
 
 
+@pytest.mark.parametrize("close", [b"HTTP/1.0", b"HTTP/1.1\r\nconnection: close"])
+def test_a_refusal_arrives_though_its_body_is_still_on_its_way(
+    worker: WorkerProcess, close: bytes
+) -> None:
+    """A close over unread bytes would reset the connection, and take the answer away."""
+    head = _head(length=8_000_000, key=b"authorization: Bearer wrong\r\n")
+    with _connected(worker) as connection:
+        connection.sendall(head.replace(b"HTTP/1.1", close) + b"x" * 1000)
+        # The worker has answered: it answers another connection afterwards.
+        with _connected(worker) as other:
+            other.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert _answer(other)[0] == 200
+        for _ in range(7):
+            connection.sendall(b"x" * 1_000_000)
+        assert _error(connection) == (401, "invalid_api_key")
+        assert connection.recv(1) == b""
+
+
 def test_a_body_in_chunks_that_becomes_too_large_is_refused(worker: WorkerProcess) -> None:
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" + KEY
     with _connected(worker) as connection:
@@ -173,6 +206,11 @@ def test_a_body_in_chunks_that_becomes_too_large_is_refused(worker: WorkerProces
 
 
 async def _app(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["path"] == "/no":
+        empty = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 401, "headers": empty})
+        await send({"type": "http.response.body", "body": b""})
+        return
     body = await read_body(receive, 1_000_000)
     length = (b"content-length", b"%d" % len(body))
     await asyncio.sleep(float(scope["query_string"] or b"0"))
@@ -181,11 +219,17 @@ async def _app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[int]:
+def refused() -> list[int]:
+    """The statuses that connections were turned away with."""
+    return []
+
+
+@pytest.fixture
+async def server(refused: list[int]) -> AsyncIterator[int]:
     """Serve an echo, and give its port."""
     config = uvicorn.Config(
         _app,
-        http=ClientConnection,
+        http=partial(ClientConnection, refused=refused.append),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,
@@ -212,18 +256,74 @@ async def _until_closed(port: int, data: bytes) -> tuple[float, bytes]:
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "retry"),
     [
-        b"POST / HTTP/1.1\r\nhos",
-        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n",
-        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhel",
+        (b"POST / HTTP/1.1\r\nhos", b"true"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n", b"true"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhel", b"false"),
     ],
 )
-async def test_a_request_that_does_not_come_whole_is_a_408(server: int, data: bytes) -> None:
+async def test_a_request_that_does_not_come_whole_is_a_408(
+    server: int, refused: list[int], data: bytes, retry: bytes
+) -> None:
     seconds, received = await _until_closed(server, data)
     assert 0.9 < seconds < 5
     assert received.startswith(b"HTTP/1.1 408 ")
-    assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["code"] == "request_timeout"
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert json.loads(body)["error"]["code"] == "request_timeout"
+    assert b"x-should-retry: " + retry in head.split(b"\r\n")
+    assert refused == [408]
+
+
+async def _send_slowly(
+    port: int, head: bytes, part: bytes, *, seconds: float
+) -> tuple[bytes, asyncio.StreamReader, asyncio.StreamWriter]:
+    """Send a head, and for a time a part of its body every 50 ms; what came back meanwhile."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head)
+    reading = asyncio.create_task(reader.read(65536))
+    until = time.monotonic() + seconds
+    while not reading.done() and time.monotonic() < until:
+        writer.write(part)
+        await asyncio.wait([reading], timeout=0.05)
+    if reading.done():
+        return reading.result(), reader, writer
+    reading.cancel()
+    await asyncio.wait([reading])
+    return b"", reader, writer
+
+
+async def test_a_slow_line_is_no_late_request(server: int) -> None:
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    part = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
+    assert 2 * MIN_BODY_RATE < 20 * 0x1000
+    came, reader, writer = await _send_slowly(server, head, part, seconds=2.5)
+    assert came == b""
+    writer.write(b"0\r\n\r\n")
+    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+async def test_a_body_that_dribbles_is_a_408(server: int) -> None:
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9999\r\n\r\n"
+    came, _, writer = await _send_slowly(server, head, b"x", seconds=5)
+    assert came.startswith(b"HTTP/1.1 408 ")
+    writer.close()
+
+
+async def test_a_refused_requests_time_is_not_that_of_the_next(server: int) -> None:
+    """The first request is answered before its body came; the second one has all its time."""
+    whole = b"POST /%s HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n"
+    came, reader, writer = await _send_slowly(server, whole % b"no", b"", seconds=0.1)
+    assert came.startswith(b"HTTP/1.1 401 ")
+    reading = asyncio.create_task(reader.read(65536))
+    await asyncio.wait([reading], timeout=0.7)
+    writer.write(b"x" * 100 + whole % b"")
+    await asyncio.wait([reading], timeout=0.7)
+    assert not reading.done(), reading
+    writer.write(b"y" * 100)
+    assert (await asyncio.wait_for(reading, 5)).startswith(b"HTTP/1.1 200 ")
+    writer.close()
 
 
 async def test_a_connection_without_a_request_is_closed(server: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
+
 from tests.fakes.upstream import FakeUpstream
 from tests.gateway.rig import HTTP, Rig, WorkerProcess, ask, snapshot
 from tests.polling import until
@@ -71,12 +73,14 @@ def test_audit_answers_nothing_that_is_not_on_record(rig: Rig, upstream: FakeUps
     worker = rig.start(max_spool_bytes=SPOOL_BYTES, spool_policy="audit")
     slow = {"fake": "delay=0.5"}
 
-    def ask_slowly(_: int) -> int:
-        return ask(worker, messages=BIG, metadata=slow).status_code
+    def ask_slowly(_: int) -> httpx.Response:
+        return ask(worker, messages=BIG, metadata=slow)
 
     with ThreadPoolExecutor(12) as pool:
-        statuses = list(pool.map(ask_slowly, range(12)))
+        answers = list(pool.map(ask_slowly, range(12)))
+    statuses = [answer.status_code for answer in answers]
     assert set(statuses) == {200, 503}
+    assert all("retry-after" in answer.headers for answer in answers if answer.is_error)
     # Some were open when the spool became full.
     assert len(upstream.received) > statuses.count(200)
     assert len(rig.ends()) == statuses.count(200)

@@ -218,8 +218,15 @@ def test_an_empty_answer_is_502(hosts: Hosts) -> None:
     ],
 )
 def test_faults_of_the_teachers_upstream(hosts: Hosts, fault: int, status: int, kind: str) -> None:
-    response = hosts("triage:AsyncSupport").ask(f"fault {fault}")
+    host = hosts("triage:AsyncSupport")
+    log = host.spool.parent / "log"
+    before = log.stat().st_size
+    response = host.ask(f"fault {fault}")
     assert (response.status_code, response.headers["x-limbeck-error"]) == (status, kind)
+    if kind == "unavailable":
+        said = log.read_text()[before:]
+        assert "the program's model can't be used now" in said
+        assert "Traceback" not in said
 
 
 def test_a_program_that_raises_is_500_and_says_whether_a_tool_ran(hosts: Hosts) -> None:
@@ -273,9 +280,41 @@ def test_a_thread_that_outlives_the_deadline_keeps_its_slot(tmp_path: Path) -> N
         assert len(teacher.requests) == 1, "the second request waited in vain for the slot"
         waiting = [pool.submit(host.post, body) for _ in range(5)]
         until(lambda: any(one.done() for one in waiting), what="one of five is refused")
+        assert host.client.get("/healthz").status_code == 503
         go_on.set()
         statuses = sorted(one.result().status_code for one in waiting)
         assert statuses == [200, 200, 200, 200, 429]
+        assert host.client.get("/healthz").status_code == 200
+    said = (tmp_path / "log").read_text()
+    assert said.count("all 1 requests that may run at a time") == 1
+
+
+def test_a_run_that_may_still_call_a_tool_says_so(tmp_path: Path) -> None:
+    """A second request waits for the only slot in vain: it runs no tool."""
+    go_on = threading.Event()
+
+    def held(body: dict[str, Any]) -> tuple[int, str]:
+        go_on.wait(30)
+        return lm.teacher(body)
+
+    soon = {"x-limbeck-deadline-ms": "300"}
+    with (
+        lm.upstream(held) as teacher,
+        running_host(tmp_path, "triage:WithTool", teacher.base_url, concurrency=1) as host,
+    ):
+        body = {"model": host.model, "messages": [{"role": "user", "content": "hi"}]}
+        answers = [host.post(body, soon) for _ in range(2)]
+        go_on.set()
+    assert [answer.status_code for answer in answers] == [504, 504]
+    assert [answer.headers["x-limbeck-tools-ran"] for answer in answers] == ["1", "0"]
+
+
+@pytest.mark.parametrize("factory", ["triage:AsyncWithTool", "triage:Support"])
+def test_a_run_that_is_stopped_or_has_no_tools_may_be_repeated(hosts: Hosts, factory: str) -> None:
+    host = hosts(factory)
+    body = {"model": host.model, "messages": [{"role": "user", "content": "slow"}]}
+    response = host.post(body, {"x-limbeck-deadline-ms": "100"})
+    assert (response.status_code, response.headers["x-limbeck-tools-ran"]) == (504, "0")
 
 
 def test_an_unknown_model_is_404(hosts: Hosts) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from programs.errors import LoadError, ProgramError
-from programs.metric_client import ExactMatch, MetricRunner, metric_for
+from programs.metric_client import ExactMatch, Metric, MetricRunner, metric_for
 from programs.metric_hash import metric_hash
 from programs.score import Score
 from programs.settings import MetricRunnerSettings
@@ -33,6 +33,10 @@ async def metric(name: str, *, timeout_s: float = 20.0) -> AsyncIterator[MetricR
         yield runner
     finally:
         await runner.close()
+
+
+def runner_of(name: str, folder: Path) -> Metric:
+    return metric_for(name, metric_hash=metric_hash(name, folder), route="triage", user_dir=folder)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +65,7 @@ async def test_a_metric_does_not_see_the_key_of_our_own_processes(
         "def keys(example, prediction, trace=None):\n"
         "    return 'JUDGE_KEY' in os.environ and 'LIMBECK_INTERNAL_KEY' not in os.environ\n"
     )
-    runner = metric_for("curious_metric:keys", route="triage", user_dir=tmp_path)
+    runner = runner_of("curious_metric:keys", tmp_path)
     assert await runner.score({}, {}) == Score(value=1.0)
     await runner.close()
 
@@ -137,7 +141,7 @@ async def test_an_edited_metric_does_not_score_under_the_old_ones_name(tmp_path:
         "def metric(example, prediction, trace=None):\n"
         "    return SCORE if prediction['answer'] == 'a' else os._exit(7)\n"
     )
-    runner = metric_for("edited:metric", route="triage", user_dir=tmp_path)
+    runner = runner_of("edited:metric", tmp_path)
     assert await runner.score({}, {"answer": "a"}) == Score(value=1.0)
     (tmp_path / "helping.py").write_text("SCORE = 0.5\n")
     assert await runner.score({}, {"answer": "a"}) == Score(value=1.0), "the child is the old one"
@@ -159,13 +163,13 @@ async def test_a_metric_that_never_loads() -> None:
 
 async def test_a_user_folder_with_a_name_of_ours(tmp_path: Path) -> None:
     (tmp_path / "router.py").write_text("")
-    runner = metric_for("metrics:right", route="triage", user_dir=tmp_path)
+    runner = runner_of("metrics:right", tmp_path)
     with pytest.raises(ProgramError, match=r"router\.py has the name of limbeck's own package"):
         await runner.check()
 
 
 async def test_exact_match_needs_no_child() -> None:
-    built_in = metric_for("exact_match(category)", route="triage", user_dir=APP)
+    built_in = runner_of("exact_match(category)", APP)
     assert isinstance(built_in, ExactMatch)
     await built_in.check()
     assert await built_in.score(EXAMPLE, {"category": " LOST"}) == Score(value=1.0)
@@ -178,7 +182,10 @@ def test_a_hanging_child_does_not_outlive_its_parent() -> None:
     script = f"""
 import asyncio, pathlib
 from programs.metric_client import metric_for
-runner = metric_for("metrics:hangs", route={route!r}, user_dir=pathlib.Path({str(APP)!r}))
+from programs.metric_hash import metric_hash
+name, folder = "metrics:hangs", pathlib.Path({str(APP)!r})
+hashed = metric_hash(name, folder)
+runner = metric_for(name, metric_hash=hashed, route={route!r}, user_dir=folder)
 asyncio.run(runner.score({{}}, {{"category": "hang"}}))
 """
     parent = subprocess.Popen([sys.executable, "-I", "-"], stdin=subprocess.PIPE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,19 @@ def test_helpers_of_the_users_metric_count() -> None:
     assert metric_hash("metrics:right", APP) != metric_hash("helper:same", APP)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file that nobody can read")
+def test_a_source_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "closed.py").symlink_to("/proc/self/mem")
+    with pytest.raises(LoadError, match=r"closed\.py can't be read"):
+        metric_hash("closed:m", tmp_path)
+
+
 def test_bad_names_and_sources(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("x = 1\ndef (:\n")
     with pytest.raises(LoadError, match=r"bad\.py, line 2"):
         metric_hash("bad:m", tmp_path)
+    (tmp_path / "nul.py").write_bytes(b"x = 1\0")
+    with pytest.raises(LoadError, match=r"nul\.py.*null byte"):
+        metric_hash("nul:m", tmp_path)
     with pytest.raises(LoadError, match="is not of the form"):
         metric_hash("bad", tmp_path)

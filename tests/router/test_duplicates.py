@@ -84,12 +84,12 @@ def test_outage_windows_merge_and_give_their_share() -> None:
     outages = Outages()
     for window in ((10.0, 20.0), (15.0, 30.0), (15.0, 30.0), (90.0, 200.0)):
         outages.add(*window)
-    assert outages.share == 0.0  # no pairs yet
+    assert outages.share(None) == 0.0  # no pairs yet
     outages.saw(0.0)
     outages.saw(100.0)
     assert outages.count == 2
-    assert outages.share == pytest.approx(0.3)
-    assert Outages.restore(outages.state()).share == outages.share
+    assert outages.share(None) == pytest.approx(0.3)
+    assert Outages.restore(outages.state()).share(None) == outages.share(None)
     with pytest.raises(EvidenceError, match="ends before"):
         outages.add(2.0, 1.0)
 

@@ -136,6 +136,17 @@ def test_long_outages_block_promotion() -> None:
     assert "outage windows cover" in subject.gate(NOW).reason
 
 
+def test_an_outage_before_the_stage_does_not_block_its_steps() -> None:
+    """After a hold of a day no student would go up for nine more days."""
+    subject = feed(evidence(), good(500, every_s=60.0))
+    subject.exclude(START, START + 4_000.0)
+    subject.follow(replace(MARKS, guard_from=START, step_from=START + 10_000.0))
+    assert subject.gate(NOW).verdict == "promote" and subject.summary(NOW).outage_share == 0.0
+    subject.exclude(START + 20_000.0, START + 24_000.0)
+    assert subject.gate(NOW).verdict == "collect"
+    assert subject.summary(NOW).outage_share == pytest.approx(0.2)
+
+
 @pytest.mark.parametrize("outcome", [Outcome.UNLABELLED, Outcome.NOT_SCORED])
 def test_missing_labels_block_promotion(outcome: Outcome) -> None:
     subject = feed(evidence(), good(500))
@@ -188,6 +199,7 @@ def test_a_student_that_fails_on_a_template_is_not_promoted() -> None:
     summary = subject.summary(NOW)
     assert summary.passes and summary.gate.verdict == "collect"
     assert "over all copies" in summary.gate.reason
+    assert "retry it" in summary.gate.reason, "it says what a person can do"
 
 
 def test_the_recent_mean_must_be_positive() -> None:

@@ -66,45 +66,46 @@ SELECT quantile_cont(latency_ms, 0.95)::DOUBLE AS ms, count(*) AS n FROM (
     WHERE route = $route AND served_by = 'teacher' AND fallback IS NULL AND state = 'done' AND status = 200
     ORDER BY ts DESC LIMIT 1000);
 
+-- name: sent_by_hour
+-- How much was sent to a student in each hour up to a moment, by the hour in which it was over; `began_us`: a time of the
+-- day on which that began, as a day's requests are counted by their beginnings.
+SELECT known_us // 3600000000 * 3600000000 AS hour_us, min(began_us) AS began_us, count(*) AS n,
+       count(*) FILTER (WHERE failed) AS failed, coalesce(max(ended_us) FILTER (WHERE failed), 0) AS last_failure_us
+FROM student_requests WHERE route = $route AND student = $student AND known_us <= $through_us::BIGINT
+GROUP BY hour_us, began_us // 86400000000 ORDER BY hour_us, began_us;
+
+-- name: oldest_unconsumed
+-- Where the evidence of a candidate goes on: its oldest pair without a place, or else its newest.
+SELECT epoch_us(coalesce(min(ts) FILTER (WHERE seq IS NULL), max(ts))) AS ts_us FROM pairs
+WHERE route = $route AND student = $student AND k = $k;
+
 -- name: sent_to_student
--- Every request sent to a student that ended in a span, in the order of their ends: served, fallen back, or replayed.
--- What the teacher refused as well was the request's own fault; what could not fall back failed all the same.
--- A student that its caller gave less time than the policy is left out. No request takes longer than a day.
-WITH sent AS (
-    SELECT epoch_us(ts) AS began_us, epoch_us(ts) + (coalesce(student_ms, latency_ms, 0) * 1000)::BIGINT AS ended_us,
-           epoch_us(ts) + (coalesce(latency_ms, 0) * 1000)::BIGINT AS known_us,
-           coalesce(student_ms, latency_ms)::DOUBLE AS ms,
-           CASE WHEN fallback IS NOT NULL THEN NOT (fallback = 'status' AND status = 400)
-                ELSE status >= 500 OR status = 429 OR finish IN ('upstream_lost', 'upstream_timeout') END AS failed,
-           served_by = 'student' AND status = 200 AS served
-    FROM traces
-    WHERE route = $route AND ((served_by = 'student' AND student = $student) OR fallback_student = $student)
-      AND state = 'done' AND fallback IS DISTINCT FROM 'stale' AND fallback IS DISTINCT FROM 'client_deadline'
-      AND (served_by <> 'student' OR finish IS DISTINCT FROM 'client_timeout')
-      AND ts > make_timestamp($after_us::BIGINT) - INTERVAL 1 DAY AND ts <= make_timestamp($through_us::BIGINT)
-    UNION ALL
-    -- the cost of a replay is stored with its answer
-    SELECT epoch_us(c.ts) - (coalesce(p.student_ms, 0) * 1000)::BIGINT AS began_us, epoch_us(c.ts) AS ended_us,
-           epoch_us(c.ts) AS known_us, p.student_ms AS ms, p.outcome = 'student_failed' AS failed, FALSE AS served
-    FROM costs c JOIN pairs p ON c.ref = p.student || '/' || p.k || '/' || p.trace_id
-    WHERE p.route = $route AND p.student = $student AND p.kind = 'shadow' AND c.route = $route AND c.kind = 'shadow'
-      AND p.student_status IS DISTINCT FROM 412
-      AND c.ts > make_timestamp($after_us::BIGINT) AND c.ts <= make_timestamp($through_us::BIGINT)
-)
-SELECT began_us, ended_us, known_us, ms, failed, served FROM sent
-WHERE known_us > $after_us::BIGINT AND known_us <= $through_us::BIGINT
+-- Every request sent to a student that ended in a span, in the order of their ends. None of them began before $from_us.
+SELECT began_us, ended_us, known_us, ms, failed, served FROM student_requests
+WHERE route = $route AND student = $student
+  AND ts > make_timestamp($from_us::BIGINT) AND ts <= make_timestamp($through_us::BIGINT)
+  AND known_us > $after_us::BIGINT AND known_us <= $through_us::BIGINT
 ORDER BY known_us, began_us, failed LIMIT $at_most;
 
 -- name: teacher_runs
 -- Of the teacher's requests that ended in a span, in the order of their ends: the failures, the first answer behind
--- each run of them, and the last request; each with its place in the span. Where the caller gave less time than the
--- policy, it is left out. No request takes longer than a day.
+-- each run of them, and the last request; each with its place in the span. Replays count as well: where students serve
+-- everything, only those say how the teacher is. Where the caller gave less time than the policy, or left before the
+-- first byte, it is left out: of a teacher that hangs that would be an answer. No request that ends in the span began
+-- before $from_us.
 WITH ended AS (
     SELECT trace_id, epoch_us(ts) AS began_us, epoch_us(ts) + (coalesce(latency_ms, 0) * 1000)::BIGINT AS ended_us,
            (status >= 500 OR status = 429 OR finish IN ('upstream_lost', 'upstream_timeout')) AS failed
     FROM traces
     WHERE route = $route AND served_by = 'teacher' AND state = 'done' AND finish IS DISTINCT FROM 'client_timeout'
-      AND ts > make_timestamp($after_us::BIGINT) - INTERVAL 1 DAY AND ts <= make_timestamp($through_us::BIGINT)
+      AND (finish IS DISTINCT FROM 'client_disconnect' OR ttft_ms IS NOT NULL)
+      AND ts > make_timestamp($from_us::BIGINT) AND ts <= make_timestamp($through_us::BIGINT)
+    UNION ALL
+    -- the cost of a replay is stored with its answer, and that is the time at which its pair says the teacher was asked
+    SELECT p.trace_id, epoch_us(c.ts) AS began_us, epoch_us(c.ts) AS ended_us, p.outcome = 'teacher_failed' AS failed
+    FROM costs c JOIN pairs p ON c.ref = p.student || '/' || p.k || '/' || p.trace_id
+    WHERE p.route = $route AND p.kind = 'reverse_shadow' AND c.route = $route AND c.kind = 'reverse_shadow'
+      AND c.ts > make_timestamp($after_us::BIGINT) AND c.ts <= make_timestamp($through_us::BIGINT)
 ), placed AS (
     SELECT began_us, ended_us, failed, row_number() OVER turn AS place, lag(failed) OVER turn AS before,
            count(*) OVER () AS n

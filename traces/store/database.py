@@ -171,8 +171,9 @@ class Store:
                 connection.close()
 
     def _migrate(self) -> None:
+        fresh = not migrations.has_tables(self._connected())
         for migration in migrations.pending(self._connected(), migrations.load_migrations()):
-            if migrations.has_tables(self._connected()):
+            if not fresh:
                 self.checkpoint()
                 self.close()
                 migrations.copy_before(self.path, migration)

@@ -86,6 +86,19 @@ class WithTool(dspy.Module):
         return dspy.Prediction(answer=rule)
 
 
+class AsyncWithTool(dspy.Module):
+    """As `WithTool`, and only asynchronous."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classify = dspy.Predict("text -> category: str")
+        self.lookup = dspy.Tool(lambda category: f"rule for {category}", name="lookup")
+
+    async def aforward(self, text: str) -> dspy.Prediction:
+        found = await self.classify.acall(text=text)
+        return dspy.Prediction(answer=await self.lookup.acall(category=found.category))
+
+
 class Chat(dspy.Module):
     """Takes earlier turns."""
 
