@@ -13,6 +13,7 @@ import msgspec
 from control.config.values import Address, Config
 from control.errors import FileProblem, StartRefused
 from control.files import write_atomically
+from control.place import DATA
 
 LOOPBACK = "127.0.0.1"
 #: below the range that Linux and macOS take for outgoing connections, so that a port that is ours
@@ -59,10 +60,18 @@ def load_addresses(path: Path) -> Addresses:
         return msgspec.json.decode(path.read_bytes(), type=Addresses)
     except FileNotFoundError:
         raise FileProblem(
-            f"{path}: not found: limbeck has not been started in this folder (`limbeck up`)"
+            f"{path}: not found: limbeck has not been started in this folder"
+            f" ({_instead(path) or '`limbeck up`'})"
         ) from None
     except (OSError, ValueError) as error:  # no JSON, or no UTF-8
         raise FileProblem(f"{path}: can't be read ({error}): remove it and start again") from error
+
+
+def _instead(path: Path) -> str | None:
+    """The data folder that was probably meant, where its parent is named."""
+    parts = (path.parent / name for name in (DATA, "data"))
+    meant = next((part for part in parts if (part / path.name).is_file()), None)
+    return None if meant is None else f"but in {meant}: name that one"
 
 
 def ensure_addresses(path: Path, config: Config, *, starting: bool) -> Addresses:

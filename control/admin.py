@@ -7,7 +7,6 @@ import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 import msgspec
 from fastapi import FastAPI, Path, Query, Request, Response
@@ -131,14 +130,14 @@ def _add_paths(app: FastAPI, operations: Operations) -> None:
     async def traces(
         route: str | None = None,
         served_by: Literal["teacher", "student"] | None = None,
-        trace_id: UUID | None = None,
+        trace_id: str | None = None,
         limit: Annotated[int, Query(ge=1, le=1_000)] = 20,
     ) -> Response:
         found = await asyncio.to_thread(
             operations.traces,
             route=route,
             served_by=served_by,
-            trace_id=None if trace_id is None else str(trace_id),
+            trace_id=trace_id,
             limit=limit,
         )
         return _json(found)

@@ -17,7 +17,7 @@ from control.secrets import load_secrets
 T = TypeVar("T")
 _CONNECT_S = 2.0
 #: a report over many pairs takes seconds
-_ANSWER_S = 30.0
+ANSWER_S = 30.0
 _ATTEMPTS = 5
 _ERRORS: Mapping[int, type[ControlError]] = {
     400: BadInput,
@@ -34,12 +34,13 @@ class AdminClient:
     know, `Refused` for a precondition that does not hold, and `ControlError` for the rest.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, answer_s: float = ANSWER_S) -> None:
+        self._answer_s = answer_s
         self._url = load_addresses(layout.addresses).admin.url
         self._client = httpx.Client(
             base_url=f"{self._url}/admin/v1",
             headers={"authorization": f"Bearer {load_secrets(layout.secrets).admin_key}"},
-            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
+            timeout=httpx.Timeout(answer_s, connect=_CONNECT_S),
             # Loopback: a proxy from the environment has no business here.
             trust_env=False,
         )
@@ -103,9 +104,9 @@ class AdminClient:
             response = self._client.request(method, path, params=params, json=body)
         except httpx.ReadTimeout as error:
             raise ControlUnreachable(
-                f"control at {self._url} took the request and is silent for {_ANSWER_S:g} s: is it "
-                "stopped? Its log is logs/control.log in the data folder. `limbeck rollback` and "
-                "`limbeck kill` work without it"
+                f"control at {self._url} took the request and is silent for {self._answer_s:g} s: "
+                "is it stopped? Its log is logs/control.log in the data folder. "
+                "`limbeck rollback` and `limbeck kill` work without it"
             ) from error
         except httpx.HTTPError as error:
             raise ControlUnreachable(

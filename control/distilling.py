@@ -13,8 +13,10 @@ from typing import Literal
 import msgspec
 
 from control.config.values import Config, RouteConfig
+from control.counting import plural
 from control.measure import Measure
 from control.program_versions import ProgramVersions
+from control.score_counts import score_counts
 from distiller import distil, distillations
 from distiller.dataset.rows import ProgramSource
 from distiller.dataset.values import DatasetSpec
@@ -104,10 +106,11 @@ class Distilling:
         if wanted is None or not route.distill.enabled:
             return _starts_otherwise(route)
         last = next(iter(distillations.recent(self._store, route.name, at_most=1)), None)
-        waits = self.why_impossible(route) or self._waits_for(route, last, now)
+        waits = self._not_ready(route) or self._waits_for(route, last, now)
+        # Only then, as these look at everything that the route has recorded.
+        waits = waits or self._nothing_scored(route)
         if waits is not None:
             return waits
-        # Only now, as this looks at all traces of the route.
         rows = self.usable_rows(route, before=now)
         if last is not None:
             wanted = max(wanted, math.ceil(_GROWTH * self.usable_rows(route, before=last.ts)))
@@ -136,12 +139,27 @@ class Distilling:
 
     def why_impossible(self, route: RouteConfig) -> str | None:
         """Why no distillation of this route could begin at all; None: one could."""
+        return self._not_ready(route) or self._nothing_scored(route)
+
+    def _not_ready(self, route: RouteConfig) -> str | None:
+        """What is not there yet, or never will be."""
         measure = self._measures.get(route.name)
         if measure is None:
             return "the route has no metric: nothing says which answers are good"
         if not measure.ready or not self._programs.version(route.name):
             return "the program host has not told its program's version yet"
         return None
+
+    def _nothing_scored(self, route: RouteConfig) -> str | None:
+        """A metric that fails on every answer: its exam would come to nothing, after the work."""
+        counts = score_counts(self._store, route, self._measures[route.name].metric_hash)
+        if counts.scored or not counts.not_scored:
+            return None
+        return (
+            f"the metric scored none of {plural(counts.not_scored, 'answer')}"
+            f" ({counts.why_not}, {counts.why_not_n:,} of them): mend the metric or the labels;"
+            " an edited metric counts from the next start of control"
+        )
 
     def usable_rows(self, route: RouteConfig, *, before: float) -> int:
         """Train rows that pass or have gold, of requests before a moment (Unix seconds)."""

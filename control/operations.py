@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from uuid import UUID
 
 import msgspec
 
@@ -29,8 +30,9 @@ from control.status_view import StatusView
 from router.events import Event, Signal
 from router.rollout import Refusal, Transition, targets
 from router.snapshot import Override
-from router.stages import HeldReason, Stage
-from router.state import Rollout
+from router.stages import RAMP, HeldReason, Stage
+from router.state import Rollout, RouteRollouts
+from router.view import short_hash
 from traces.store import Store
 
 _log = logging.getLogger("limbeck.control")
@@ -45,6 +47,8 @@ _EVENTS = {
     "reject": Event.REJECT,
 }
 _EXPOSED = (Stage.R1, Stage.R5, Stage.R25, Stage.R50, Stage.LIVE)
+#: where a person's approval moves something
+_APPROVABLE = (Stage.READY, *RAMP)
 #: the stages in which an order makes sense, for choosing the student that it means
 _MEANT = {
     "pause": _EXPOSED,
@@ -99,6 +103,8 @@ class Operations:
         self, *, route: str | None, served_by: str | None, trace_id: str | None, limit: int
     ) -> list[TraceStatus]:
         """The newest requests, newest first."""
+        if trace_id is not None:
+            trace_id = _trace_id(trace_id)
         return self._view.traces(route=route, served_by=served_by, trace_id=trace_id, at_most=limit)
 
     def report(self, route: str, student: str | None) -> Report:
@@ -117,17 +123,15 @@ class Operations:
         with self._rollouts.lock:
             state = self._rollouts.of(route)
             current = {r.student: self._reports.current(route, r) for r in state.rollouts}
-            student = next((name for name, sha in current.items() if sha == report), None)
-            if student is None:
-                again = next((r for r in state.rollouts if r.report == report), None)
+            named = next(((s, sha) for s, sha in current.items() if _names(report, sha)), None)
+            if named is None:
+                again = next((r for r in state.rollouts if _names(report, r.report)), None)
                 if again is not None:
                     return _ordered(route, "approve", again, changed=False, reason=again.why)
-                raise StaleReport(
-                    f"report {report} is not the current report of {route}"
-                    f" ({_known(current)}): read `limbeck report {route}` and approve that one"
-                )
+                raise StaleReport(_why_stale(report, state, current))
+            student, sha = named
             return self._signal(
-                config, "approve", Event.APPROVE, student, actor, reason, report=report
+                config, "approve", Event.APPROVE, student, actor, reason, report=sha
             )
 
     def distil(self, route: str, *, trainer: Trainer | None) -> DistillationAsked:
@@ -298,6 +302,27 @@ def _ordered(route: str, order: str, rollout: Rollout, *, changed: bool, reason:
     )
 
 
-def _known(current: dict[str, str | None]) -> str:
-    known = [f"{student}: {report}" for student, report in current.items() if report]
-    return ", ".join(known) or "there is none yet"
+def _trace_id(said: str) -> str:
+    try:
+        return str(UUID(said))
+    except ValueError:
+        raise BadInput(
+            f'"{said}" is no id of a request: those are UUIDs; `limbeck traces --json` lists them,'
+            " and each answer has its own in the header x-limbeck-inference-id"
+        ) from None
+
+
+def _names(given: str, report: str | None) -> bool:
+    """Whether a person means this report: by its whole hash, or as much of it as is shown."""
+    return report is not None and given.startswith(short_hash(report)) and report.startswith(given)
+
+
+def _why_stale(given: str, state: RouteRollouts, current: dict[str, str | None]) -> str:
+    if not any(rollout.stage in _APPROVABLE for rollout in state.rollouts):
+        return f"no student of {state.route} waits for an approval: `limbeck status` says why"
+    known = [f"{student}: {short_hash(report)}" for student, report in current.items() if report]
+    return (
+        f"report {given} is not the current report of {state.route}"
+        f" ({', '.join(known) or 'there is none yet'}): read `limbeck report {state.route}` and "
+        "approve that one"
+    )

@@ -168,6 +168,8 @@ class RouteStatus(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: int
     failed: int
     labelled: int
+    #: of those, answered by a student: their scores are in the pairs
+    labelled_student: int = 0
     #: known costs of all answers, and how many have an unknown cost
     cost_usd: float
     cost_unknown: int
@@ -175,6 +177,9 @@ class RouteStatus(msgspec.Struct, frozen=True, kw_only=True):
     scored: int
     passing: int
     not_scored: int
+    #: the commonest reason of those, and how often it was given
+    why_not_scored: str | None = None
+    why_not_scored_n: int = 0
     mean_score: float | None
     usable_rows: int
     after_rows: int | None

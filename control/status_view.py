@@ -21,6 +21,7 @@ from control.program_versions import ProgramVersions
 from control.reconcile import Reconciler
 from control.reports import Reports
 from control.rollouts import Rollouts
+from control.score_counts import score_counts
 from control.shadow import Shadow
 from control.status import (
     CollectorStatus,
@@ -58,14 +59,8 @@ class _Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Labelled(msgspec.Struct, frozen=True, kw_only=True):
     route: str
-    labelled: int
-
-
-class _Scores(msgspec.Struct, frozen=True, kw_only=True):
-    scored: int = 0
-    passing: int = 0
-    not_scored: int = 0
-    mean: float | None = None
+    labelled: int = 0
+    by_student: int = 0
 
 
 class StatusView:
@@ -118,10 +113,15 @@ class StatusView:
         """Everything at a glance."""
         now = time.time()
         counts = {row.route: row for row in self._store.all("route_counts", _Counts)}
-        labelled = {row.route: row.labelled for row in self._store.all("route_labels", _Labelled)}
+        labels = {row.route: row for row in self._store.all("route_labels", _Labelled)}
         snapshot = self._snapshot()
         routes = tuple(
-            self._route(route, counts.get(name, _Counts(route=name)), labelled.get(name, 0), now)
+            self._route(
+                route,
+                counts.get(name, _Counts(route=name)),
+                labels.get(name, _Labelled(route=name)),
+                now,
+            )
             for name, route in self._config.routes.items()
         )
         return Status(
@@ -155,18 +155,13 @@ class StatusView:
             at_most=at_most,
         )
 
-    def _route(self, route: RouteConfig, counts: _Counts, labelled: int, now: float) -> RouteStatus:
+    def _route(
+        self, route: RouteConfig, counts: _Counts, labels: _Labelled, now: float
+    ) -> RouteStatus:
         name = route.name
         measure = self._measures.get(name)
         metric_hash = measure.metric_hash if measure else ""
-        scores = self._store.one(
-            "route_scores",
-            _Scores,
-            route=name,
-            metric_hash=metric_hash,
-            pass_score=route.pass_score,
-        )
-        scores = scores or _Scores()
+        scores = score_counts(self._store, route, metric_hash)
         state = self._rollouts.of(name)
         return RouteStatus(
             route=name,
@@ -180,13 +175,16 @@ class StatusView:
             student_served=counts.student_served,
             fallbacks=counts.fallbacks,
             failed=counts.failed,
-            labelled=labelled,
+            labelled=labels.labelled,
+            labelled_student=labels.by_student,
             cost_usd=counts.cost_usd,
             cost_unknown=counts.cost_unknown,
             teacher_p95_ms=self._facts.teacher_p95_ms(name),
             scored=scores.scored,
             passing=scores.passing,
             not_scored=scores.not_scored,
+            why_not_scored=scores.why_not,
+            why_not_scored_n=scores.why_not_n,
             mean_score=scores.mean,
             usable_rows=self._distilling.usable_rows(route, before=now),
             after_rows=route.distill.after_rows,

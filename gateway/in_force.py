@@ -11,6 +11,8 @@ from router.snapshot import AppKey, Override, Route, Snapshot, Target
 
 #: who asks when no keys are configured
 ANYBODY = AppKey(name="", may_pin=True)
+#: at most that many models are named to who asks for an unknown one
+_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,14 +79,19 @@ class InForce:
         if self.passthrough is None or (at and name in self.models):
             raise Refusal(
                 404,
-                f"The model {model!r} does not exist. GET /v1/models lists what this limbeck"
-                " serves.",
+                f"The model {model!r} does not exist; this limbeck serves: {self._served()}.",
                 param="model",
                 code="model_not_found",
             )
         endpoint = self.passthrough
         route = Route(teacher=Target(upstream=endpoint.upstream, model=model), holdout=0.0)
         return RouteInForce(name="", route=route, teacher=replace(endpoint, model=model)), None
+
+    def _served(self) -> str:
+        """Enough of the routes' names to see how one is spelled."""
+        names = sorted(self.snapshot.routes)
+        few = ", ".join(names[:_NAMED]) or "no model yet"
+        return few if len(names) <= _NAMED else f"{few}, and more: GET /v1/models lists them"
 
     @property
     def override_ids(self) -> tuple[str, ...]:

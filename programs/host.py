@@ -8,19 +8,20 @@ import re
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import uvicorn
 
 from programs import dspy_compat
-from programs.child import INTERNAL_KEY_ENV
+from programs.child import INTERNAL_KEY_ENV, die_with_parent
 from programs.errors import LoadError, ProgramError
 from programs.host_app import HostApp
 from programs.served import ServedPrograms, StudentSide, TeacherSide
-from programs.settings import HostSettings
+from programs.settings import HostSettings, LmSettings
 from programs.user_code import open_user_folder
 from traces.spool import Recorder, SpoolWriter
 
-__all__ = ["HostSettings", "serve"]
+__all__ = ["HostSettings", "load", "serve"]
 
 _DRAIN_S = 30
 
@@ -52,6 +53,13 @@ def serve(settings: HostSettings) -> None:
         # uvicorn raises the signal again after it has drained; this handler lets `serve` return.
         signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
         server.run(sockets=[listener])
+
+
+def load(factory: str, *, lm: LmSettings, user_dir: Path) -> None:
+    """Load a program as its teacher side does. Raises `ProgramError` where that can't be done."""
+    die_with_parent()
+    open_user_folder(user_dir)
+    dspy_compat.load_teacher(factory, dspy_compat.teacher_lm(lm), user_dir)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -12,7 +12,7 @@ from router.forms import bar_text
 from router.policy import Policy, Step
 from router.stages import RESUMABLE, HeldReason, Stage
 from router.verdicts import EvidenceSummary
-from router.view import Condition, View, duration
+from router.view import Condition, View, duration, short_hash
 
 
 def is_held_for(reason: HeldReason) -> Condition:
@@ -120,7 +120,10 @@ def _report_current(view: View) -> str | None:
 
 def _may_approve(view: View) -> str | None:
     if view.signal.actor == AUTO and view.policy.rollout.approval != "none":
-        return f"waits for a person's approval of report {view.signal.facts.report}"
+        report = view.signal.facts.report
+        if report is None:
+            return "waits for a person: the report is being made"
+        return f"waits for a person's approval of report {short_hash(report)}"
     return None
 
 
@@ -198,7 +201,10 @@ def _approved_once(view: View) -> str | None:
 
 def _consent(view: View) -> str | None:
     if view.policy.rollout.approval == "every" and not view.the.consent:
-        return f"every step needs approval: report {view.signal.facts.report} waits for it"
+        report = view.signal.facts.report
+        if report is None:
+            return "every step needs approval: the report is being made"
+        return f"every step needs approval: report {short_hash(report)} waits for it"
     return None
 
 
@@ -236,7 +242,7 @@ def _dry_run_off(view: View) -> str | None:
 
 
 def _said_why(view: View) -> str | None:
-    return None if view.signal.reason.strip() else "say why: a reason is needed"
+    return None if view.signal.reason.strip() else 'say why: it needs --reason "..."'
 
 
 RESUMABLE_HOLD = Condition("a resumable reason", _resumable)

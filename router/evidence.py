@@ -279,6 +279,7 @@ class Evidence:
     def _blockers(self, now: float) -> list[str]:
         return blockers(
             self._policy.gate,
+            n=self._forms[0].gate.n,
             control_rejected=self._control_rejected,
             control_n=self._forms[0].control.n,
             label_coverage=_label_coverage(self._outcomes),

@@ -100,6 +100,7 @@ def judge(gates: Sequence[Gate], blockers: Sequence[str], cap: str | None) -> Ga
 def blockers(
     policy: GatePolicy,
     *,
+    n: int,
     control_rejected: bool,
     control_n: int,
     label_coverage: float | None,
@@ -109,11 +110,14 @@ def blockers(
 ) -> list[str]:
     """Say what, beside E, stands against promotion. Missing data never promotes.
 
+    ``n``: pairs in the gate. Below ``min_pairs`` the gate can't pass anyway: what only more pairs
+    can show is not told yet, as a student that has just begun would look broken.
     ``recent``: the mean of D of each bar over the policy's last ``recent_s``, all copies;
     ``log_futility_all``: the highest futility of any bar so far, all copies.
     """
     found = []
-    if not control_rejected:
+    enough = n >= policy.min_pairs
+    if enough and not control_rejected:
         found.append(
             "negative control: this metric cannot tell a shuffled answer from a real one"
             f" (not rejected within {control_n} pairs)"
@@ -127,14 +131,17 @@ def blockers(
             f"outage windows cover {outage_share:.1%} of the pairs' time, above"
             f" {policy.max_outage_share:.0%}"
         )
-    days = f"the last {policy.recent_s / 86_400.0:.3g} days, all copies"
-    if recent is None:
+    days = f"the last {policy.recent_s / 86_400.0:.3g} days"
+    if enough and recent is None:
         found.append(f"no pair in {days}")
-    elif min(recent) <= 0.0:
-        found.append(f"mean D {min(recent):+.4f} over {days} is not above 0")
+    elif enough and recent is not None and min(recent) <= 0.0:
+        found.append(
+            f"mean D {min(recent):+.4f} over all pairs of {days}, every repeated request counted,"
+            " is not above 0"
+        )
     if log_futility_all >= -math.log(policy.beta):
         found.append(
-            "over all copies of near-duplicates the student was shown to be below the bar: this"
+            "with every repeated request counted, the student was shown to be below the bar: this"
             " evidence promotes it no more; train another student, or, if it serves, roll it"
             " back and retry it, which begins the evidence afresh"
         )
@@ -144,10 +151,9 @@ def blockers(
 def _standing(gate: Gate) -> str:
     needs = amount(-math.log(gate.alpha))
     words = f"{gate.form.says(gate.form.bar)}: E {amount(gate.good.log_value)} of {needs}"
-    words += f" after {gate.n} pairs"
     if gate.n < gate._policy.min_pairs:
-        words += f" (at least {gate._policy.min_pairs})"
-    return words
+        return f"{words} after {gate.n} of at least {gate._policy.min_pairs} pairs"
+    return f"{words} after {gate.n} pairs"
 
 
 def _not_good_enough(gate: Gate) -> str:

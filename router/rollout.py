@@ -179,7 +179,7 @@ def _step_route(route: RouteRollouts, signal: Signal, policy: Policy) -> Transit
     if signal.event not in (Event.KILL, Event.UNKILL, Event.ROLLBACK):
         raise IllegalEvent(f"{signal.event.value} on {route.route}: name the student")
     if signal.event is Event.UNKILL and route.killed and not signal.reason.strip():
-        return Refusal(reason="say why: unkill needs a reason")
+        return Refusal(reason='say why: unkill needs --reason "..."')
     killed = signal.event is Event.KILL or (route.killed and signal.event is not Event.UNKILL)
     event = replace(
         _draft(route, None, signal, policy, k=route.k),

@@ -47,3 +47,8 @@ def duration(seconds: float) -> str:
         if seconds >= unit:
             return f"{seconds / unit:.3g} {name}"
     return f"{max(seconds, 0.0):.3g} s"
+
+
+def short_hash(report: str) -> str:
+    """Enough of a report's hash to tell it from others, and to approve it by."""
+    return report[:12]

@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
 def _read_and_ask(client: AdminClient, route: str) -> str | None:
     """Show the current report's verdict; its hash after a yes, None after a no."""
     from control.report.model import ReportBody
+    from router.view import short_hash
 
     if not sys.stdin.isatty():
         raise BadInput(
@@ -63,9 +64,10 @@ def _read_and_ask(client: AdminClient, route: str) -> str | None:
     print(f"{route} {body.student}: {plain(body.headline)}")
     print(f"  bar: {plain(body.bar)}")
     for figure in body.tiles:
-        print(f"  {figure.name}: {plain(figure.value)} {plain(figure.note)}".rstrip())
+        note = f" ({plain(figure.note)})" if figure.note else ""
+        print(f"  {figure.name}: {plain(figure.value)}{note}")
     for caveat in body.caveats:
         print(f"  note: {plain(caveat)}")
-    print(f"  report {report}; all of it: `limbeck report {route}`")
+    print(f"  report {short_hash(report)}; all of it: `limbeck report {route}`")
     answer = input(f"Let {body.student} answer requests of {route}? [y/N] ")
     return report if answer.strip().lower() in ("y", "yes") else None

@@ -1,8 +1,9 @@
-"""Check the configuration, or show the one in force with every default."""
+"""Check the configuration and the code that it names, or show it with every default."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 
@@ -19,19 +20,24 @@ def run(args: argparse.Namespace) -> int:
     from control.config.document import to_document, to_toml
     from control.config.load import load_config
     from control.config.problems import ConfigErrors
+    from control.loading import loading_problems
 
     path = config_path(args)
     checking = args.action == "check"
     try:
         # To show a configuration, the machine need not have its secrets.
         config = load_config(path, environment=os.environ if checking else None)
+        if checking:
+            problems = asyncio.run(loading_problems(config))
+            if problems:
+                raise ConfigErrors(problems)
     except ConfigErrors as error:
         if not args.json:
             raise
-        problems = [
+        listed = [
             {"file": item.file, "key": item.key, "message": item.message} for item in error.problems
         ]
-        print(json.dumps({"ok": False, "problems": problems}))
+        print(json.dumps({"ok": False, "problems": listed}))
         return error.exit_code
     if checking and args.json:
         print(json.dumps({"ok": True, "hash": config.hash, "routes": list(config.routes)}))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from control.admin_client import AdminClient
-    from control.status import DistillationAsked, DistillationStatus, RouteStatus
+    from control.status import DistillationAsked, RouteStatus
 
 _POLL_S = 0.5
 
@@ -40,11 +40,16 @@ def run(args: argparse.Namespace) -> int:
             else:
                 print(_asked(asked))
             return 0
-        ended = _quietly(client, asked) if args.json else _watched(client, asked)
+        last = _quietly(client, asked) if args.json else _watched(client, asked)
+    ended = last.distillation
+    assert ended is not None, "its end is what was waited for"
     if args.json:
         print_json(ended)
     elif ended.chosen:
-        print(f"{args.route}: student {ended.chosen}; `limbeck status` follows its evidence.")
+        there = any(student.student == ended.chosen for student in last.students)
+        joins = "" if there else " joins the shadow shortly"
+        follows = "`limbeck status` follows its evidence."
+        print(f"{args.route}: student {ended.chosen}{joins}; {follows}")
     else:
         print(f"{args.route}: no student: {plain(ended.reason or 'no reason was given')}")
     return 0 if ended.chosen else 1
@@ -55,15 +60,15 @@ def _asked(asked: DistillationAsked) -> str:
     return f"{asked.route}: distillation {asked.distillation_id} {what}."
 
 
-def _quietly(client: AdminClient, asked: DistillationAsked) -> DistillationStatus:
+def _quietly(client: AdminClient, asked: DistillationAsked) -> RouteStatus:
     for status in _states(client, asked):
         last = status.distillation
         if last and last.distillation_id == asked.distillation_id and last.stage == "ended":
-            return last
+            return status
     raise AssertionError("the states never end by themselves")
 
 
-def _watched(client: AdminClient, asked: DistillationAsked) -> DistillationStatus:
+def _watched(client: AdminClient, asked: DistillationAsked) -> RouteStatus:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     terminal = console()
@@ -82,7 +87,7 @@ def _watched(client: AdminClient, asked: DistillationAsked) -> DistillationStatu
                     said.add(told)
                     progress.print(f"  {plain(happening.message)}", markup=False)
             if running.stage == "ended":
-                return running
+                return status
             progress.update(bars[""], description=running.stage)
             for job in running.jobs:
                 if job.job_id not in bars:

@@ -15,6 +15,10 @@ from control.place import add_place
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
+
+#: columns where the output is no terminal: wide enough for every line
+_UNBOUNDED = 10_000
 
 
 def add_client(parser: argparse.ArgumentParser) -> None:
@@ -48,10 +52,22 @@ def print_json(value: object) -> None:
 
 
 def console() -> Console:
-    """For people. What comes from traces is printed as `Text`, never as markup."""
+    """For people. What comes from traces is printed as `Text`, never as markup.
+
+    A file or a pipe has no width: there nothing is wrapped or cut.
+    """
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False)
+    width = None if sys.stdout.isatty() else _UNBOUNDED
+    return Console(highlight=False, soft_wrap=False, width=width)
+
+
+def print_table(terminal: Console, table: Table) -> None:
+    """Print a table, without the blanks that fill its last column up."""
+    with terminal.capture() as captured:
+        terminal.print(table)
+    for line in captured.get().splitlines():
+        terminal.file.write(line.rstrip() + "\n")
 
 
 def at(seconds: float) -> str:

@@ -10,6 +10,9 @@ from control.place import add_place, config_path
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("route", metavar="ROUTE")
     parser.add_argument("--side", choices=("teacher", "student"), required=True)
+    parser.add_argument(
+        "--check", action="store_true", help="only load the program, as the teacher side does"
+    )
     add_place(parser)
 
 
@@ -19,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from control.config.load import load_config
     from control.errors import UnknownRoute
     from control.layout import Layout
-    from programs.host import serve
+    from programs.host import load, serve
     from programs.settings import HostSettings, LmSettings
 
     config = load_config(config_path(args), environment=None)
@@ -29,23 +32,27 @@ def run(args: argparse.Namespace) -> int:
         raise UnknownRoute(
             f'no program serves a route "{args.route}"; routes with a program: {programs}'
         )
+    upstream = config.upstreams[route.lm.upstream]
+    lm = LmSettings(
+        base_url=upstream.base_url,
+        model=route.lm.model,
+        api_key_env=upstream.api_key_env,
+        timeout_s=route.deadline_s,
+    )
+    if args.check:
+        load(route.program, lm=lm, user_dir=config.folder)
+        return 0
     layout = Layout(data=args.data.absolute() if args.data else config.control.data)
     share_internal_key(layout)
     addresses = ensure_addresses(layout.addresses, config, starting=False)
     address = addresses.host(route.name, args.side)
-    upstream = config.upstreams[route.lm.upstream]
     serve(
         HostSettings(
             route=route.name,
             side=args.side,
             factory=route.program,
             user_dir=config.folder,
-            lm=LmSettings(
-                base_url=upstream.base_url,
-                model=route.lm.model,
-                api_key_env=upstream.api_key_env,
-                timeout_s=route.deadline_s,
-            ),
+            lm=lm,
             student_server=f"{addresses.student_server.url}/v1",
             students=layout.students,
             spool=layout.spool,

@@ -27,13 +27,14 @@ def run(args: argparse.Namespace) -> int:
 
     from control.admin_client import AdminClient
     from control.report.model import ReportBody
+    from router.view import short_hash
 
     layout = find_layout(args)
     with AdminClient(layout) as client:
         report, forms = client.report_forms(args.route, _FORMS, student=args.student)
     body = msgspec.json.decode(forms["json"], type=ReportBody)
     folder: Path = (args.out or layout.reports).absolute()
-    files = {form: folder / f"{args.route}-{report[:12]}.{form}" for form in _FORMS}
+    files = {form: folder / f"{args.route}-{short_hash(report)}.{form}" for form in _FORMS}
     for form, path in files.items():
         try:
             write_atomically(path, forms[form])
@@ -47,11 +48,11 @@ def run(args: argparse.Namespace) -> int:
     who = f"{body.route} {body.student or ''}".strip()
     terminal.print(f"{who}: {plain(body.headline)}", markup=False)
     for figure in (*body.tiles, *body.numbers):
-        line = f"  {figure.name}: {plain(figure.value)} {plain(figure.note)}".rstrip()
-        terminal.print(line, markup=False)
+        note = f" ({plain(figure.note)})" if figure.note else ""
+        terminal.print(f"  {figure.name}: {plain(figure.value)}{note}", markup=False)
     for caveat in body.caveats:
         terminal.print(f"  note: {plain(caveat)}", markup=False)
-    terminal.print(f"report {report}", markup=False)
+    terminal.print(f"report {short_hash(report)}", markup=False)
     for path in files.values():
         terminal.print(f"  {path}", markup=False, soft_wrap=True)
     return 0

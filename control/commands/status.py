@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from control.commands.output import add_client, ago, console, dollars, plain, print_json
+from control.commands.output import (
+    add_client,
+    ago,
+    console,
+    dollars,
+    plain,
+    print_json,
+    print_table,
+)
+from control.counting import plural
 from control.place import find_layout
 
 if TYPE_CHECKING:
@@ -14,6 +23,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from control.status import RouteStatus, Status, StudentStatus
+
+#: what control has at hand; who waits longer than that wants to know that control is frozen
+_ANSWER_S = 3.0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from control.errors import UnknownRoute
     from control.status import Status
 
-    with AdminClient(find_layout(args)) as client:
+    with AdminClient(find_layout(args), answer_s=_ANSWER_S) as client:
         status = client.get("/status", Status)
     if args.json:
         print_json(status)
@@ -44,7 +56,10 @@ def run(args: argparse.Namespace) -> int:
             for line in _lines(route, status.now):
                 terminal.print(f"  {line}", markup=False)
             if route.students:
-                terminal.print(_students(route, status.now))
+                print_table(terminal, _students(route, status.now))
+                for student in route.students:
+                    why = plain(_why(student))
+                    terminal.print(f"  {student.student}: {why}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -58,7 +73,7 @@ def _summary(status: Status) -> Iterator[str]:
     )
     yield f"gateway workers: {workers or 'none is running'}"
     yield (
-        f"collector: {status.collector.traces} requests stored, "
+        f"collector: {plural(status.collector.traces, 'request')} stored, "
         f"{status.collector.spool_bytes / 2**20:,.1f} MiB wait in the spool"
     )
     if status.collector.dead_letters:
@@ -81,17 +96,19 @@ def _heading(route: RouteStatus) -> str:
 def _lines(route: RouteStatus, now: float) -> Iterator[str]:
     unknown = f" and {route.cost_unknown} of unknown cost" if route.cost_unknown else ""
     yield (
-        f"{route.traces} requests, {route.student_served} by a student, {route.fallbacks} "
-        f"fallbacks, {route.failed} failed; {dollars(route.cost_usd)}{unknown}"
+        f"{plural(route.traces, 'request')}, {route.student_served:,} by a student, "
+        f"{plural(route.fallbacks, 'fallback')}, {route.failed:,} failed; "
+        f"{dollars(route.cost_usd)}{unknown}"
     )
     if route.metric is None:
         yield "no metric: nothing is scored, so nothing is promoted"
     else:
-        mean = "" if route.mean_score is None else f", mean {route.mean_score:.3f}"
-        yield (
-            f"{route.labelled} labelled, {route.scored} scored{mean}, {route.passing} passing, "
-            f"{route.not_scored} not scored; {route.usable_rows} training rows"
-        )
+        yield _scores(route)
+        if route.why_not_scored is not None:
+            yield (
+                f"not scored: {plain(route.why_not_scored, limit=200)} "
+                f"({route.why_not_scored_n:,} of {route.not_scored:,})"
+            )
     if route.distillation is not None and route.distillation.stage != "ended":
         jobs = ", ".join(
             f"{job.trainer} {job.status}" + ("" if job.progress is None else f" {job.progress:.0%}")
@@ -113,11 +130,24 @@ def _lines(route: RouteStatus, now: float) -> Iterator[str]:
             yield f"  not acknowledged by {', '.join(last.missing)}"
 
 
+def _scores(route: RouteStatus) -> str:
+    # Of the labelled ones, a student's answers are in no other figure of the line.
+    by_student = ""
+    if route.labelled_student:
+        by_student = f" ({route.labelled_student:,} of a student's answers, scored in its pairs)"
+    mean = "" if route.mean_score is None else f", mean {route.mean_score:.3f}"
+    return (
+        f"{route.labelled:,} labelled{by_student}, {route.scored:,} scored{mean}, "
+        f"{route.passing:,} passing, {route.not_scored:,} not scored; "
+        f"{plural(route.usable_rows, 'training row')}"
+    )
+
+
 def _students(route: RouteStatus, now: float) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("student", "k", "stage", "weight", "pairs", "since", "why", box=None)
+    table = Table("student", "k", "stage", "weight", "pairs", "since", box=None)
     for student in route.students:
         cells = (
             student.student,
@@ -126,10 +156,17 @@ def _students(route: RouteStatus, now: float) -> Table:
             f"{student.weight:g}",
             str(sum(count.n for count in student.pairs)),
             ago(now - student.entered),
-            plain(student.why),
         )
         table.add_row(*map(Text, cells))
     return table
+
+
+def _why(student: StudentStatus) -> str:
+    """Why it is where it is; the table has said where."""
+    for stage in (student.stage, student.step):
+        if student.why.startswith(f"{stage.value}: "):
+            return student.why.removeprefix(f"{stage.value}: ")
+    return student.why
 
 
 def _stage(student: StudentStatus) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from control.commands.output import add_client, at, console, dollars, plain, print_json
+from control.commands.output import add_client, at, console, dollars, plain, print_json, print_table
 from control.place import find_layout
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def _print_table(found: list[TraceStatus]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, expand=True)
+    terminal = console()
+    table = Table(box=None, pad_edge=False, expand=terminal.is_terminal)
     for heading, width in _COLUMNS:
         # A narrow terminal cuts the texts, not the figures.
         table.add_column(
@@ -79,7 +80,7 @@ def _print_table(found: list[TraceStatus]) -> None:
             plain(trace.answer or "", limit=40),
         )
         table.add_row(*map(Text, cells))
-    console().print(table)
+    print_table(terminal, table)
 
 
 def _print_whole(trace: TraceStatus) -> None:

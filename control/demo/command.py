@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,7 +122,8 @@ async def _play(scene: Scene, args: argparse.Namespace) -> int:
     with Narrator() as tell:
         _introduce(tell, scene, world)
         with Cast(scene) as cast:
-            tell.say(f"limbeck answers at {scene.base_url}: try it from a second terminal")
+            tell.say(f"limbeck answers at {scene.base_url}: try it from a second terminal:")
+            tell.copyable(scene.try_it)
             traffic = Traffic(
                 base_url=scene.base_url, api_key="demo", route="tickets", world=world,
                 total=scene.requests, rate=scene.rate,
@@ -155,15 +157,28 @@ def _introduce(tell: Narrator, scene: Scene, world: World) -> None:
     tell.heading("limbeck: an expensive model teaches a cheap one")
     tell.say(f"folder {os.path.relpath(scene.path)}; {world.about}")
     tell.say("the provider is a STAND-IN on this machine: no key, no network, no real model")
-    if scene.trainer != "classifier" and "embedded" not in available_trainers():
-        tell.say("the `train` extra is not installed: the classifier plays alone", style="yellow")
+    students = about_students(scene.trainer, available_trainers())
+    if students is not None:
+        tell.say(students)
+
+
+def about_students(trainer: str, available: Collection[str]) -> str | None:
+    """What is trained here, where that is not what was asked for by name."""
+    if trainer != "classifier" and "embedded" not in available:
+        return "the `train` extra is not installed: the classifier plays alone"
+    if trainer == "auto":
+        return (
+            "two kinds of student are trained, a classifier and an embedded model; the exam picks"
+        )
+    return None
 
 
 def _serve(scene: Scene) -> int:
     from control.demo.processes import Cast
 
     with contextlib.suppress(KeyboardInterrupt), Cast(scene) as cast:
-        print(f"limbeck answers at {scene.base_url}, model tickets; Ctrl-C stops it", flush=True)
+        print(f"limbeck answers at {scene.base_url}; Ctrl-C stops it. Try it:", flush=True)
+        print(scene.try_it, flush=True)
         while True:
             cast.check()
             time.sleep(0.5)

@@ -58,6 +58,10 @@ class Narrator:
         line.add_row(f"{minutes}:{seconds:02d}", Text(text))
         self.console.print(line)
 
+    def copyable(self, text: str) -> None:
+        """A line to be copied: nothing stands before it, and it is never broken."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
     def bar(self, name: str, share: float, note: str = "") -> None:
         """Show how far ``name`` is, 0..1."""
         if name not in self._bars:

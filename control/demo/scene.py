@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import jinja2
@@ -21,6 +22,7 @@ _PORTS = 500
 #: dollars per million tokens that a student on one's own machine is taken to cost
 STUDENT_PRICE = 0.05
 ROUTE = "tickets"
+_QUESTION = "where is my order B18204"
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +64,15 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def base_url(self) -> str:
         return f"http://{LOOPBACK}:{self.port}/v1"
+
+    @property
+    def try_it(self) -> str:
+        """A command for a second terminal that asks one question."""
+        asked = json.dumps({"model": ROUTE, "messages": [{"role": "user", "content": _QUESTION}]})
+        return (
+            f"curl -si {self.base_url}/chat/completions -H 'content-type: application/json'"
+            f" -d '{asked}'"
+        )
 
     @property
     def provider_url(self) -> str:

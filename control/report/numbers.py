@@ -24,7 +24,8 @@ def numbers(summary: EvidenceSummary, policy: GatePolicy) -> list[Named]:
     rows.append(
         Named(
             name="scored pairs", value=f"{summary.n_all:,}",
-            note=f"{summary.n:,} count: near-duplicates of one request count once",
+            note="near-duplicates count once"
+            + ("" if summary.n == summary.n_all else f": {summary.n:,} count"),
         )
     )  # fmt: skip
     rows.append(
@@ -84,7 +85,7 @@ def _bar(form: FormSummary, summary: EvidenceSummary, policy: GatePolicy) -> Ite
     yield Named(
         name="not good enough",
         value=f"E {words.e_value(form.log_futility)}",
-        note=f"rejects at {1 / policy.beta:.4g}; with all copies of near-duplicates "
+        note=f"rejects at {1 / policy.beta:.4g}; with every near-duplicate counted "
         f"{words.e_value(form.log_futility_all)}",
     )
     if summary.passes:

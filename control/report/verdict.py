@@ -43,6 +43,11 @@ def headline(
             f"Over {words.plural(summary.n, 'pair')} the student scores "
             f"{words.score(summary.mean_student)}, the teacher {words.score(summary.mean_teacher)}"
         )
+        if summary.guard.verdict == "alarm":
+            sentences.append(
+                "These are means since the first pair; the guard's alarm is about the pairs since "
+                "promotion, the latest most of all"
+            )
     else:
         sentences.append("There is no scored pair yet")
     return " ".join(f"{one[0].upper()}{one[1:].rstrip('.')}." for one in sentences if one)
@@ -72,17 +77,18 @@ def tiles(
     if summary is not None and summary.n:
         figures.append(
             Named(
-                name=f"E over {words.plural(summary.n, 'pair')}; promotes at "
-                f"{summary.threshold:.3g}",
+                name=f"E over {words.plural(summary.n, 'pair')}",
                 value=words.e_value(summary.log_e),
+                note=f"promotes at {summary.threshold:.3g}",
             )
         )
         guard = nearest_alarm(summary)
         if guard is not None:
             figures.append(
                 Named(
-                    name=f"M of the guard; rolls back at {guard.arl:,.0f}",
+                    name="M of the guard",
                     value=words.e_value(guard.log_m),
+                    note=f"rolls back at {guard.arl:,.0f}",
                 )
             )
     return figures
@@ -101,16 +107,21 @@ def _price_and_time(teacher: Traffic | None, student: Traffic | None) -> list[Na
     beside = ("", "")
     if student is not None and teacher is not None:
         beside = (
-            f"; teacher {words.per_1000(teacher.mean_cost_usd)}",
-            f"; teacher {words.milliseconds(teacher.p50_ms)}",
+            f"teacher: {words.per_1000(teacher.mean_cost_usd)}",
+            f"teacher: {words.milliseconds(teacher.p50_ms)}",
         )
     who = "student" if student is not None else "teacher"
     return [
         Named(
-            name=f"for 1,000 requests by the {who}{beside[0]}",
+            name=f"cost of 1,000 requests by the {who}",
             value=words.per_1000(one.mean_cost_usd),
+            note=beside[0],
         ),
-        Named(name=f"median latency of the {who}{beside[1]}", value=words.milliseconds(one.p50_ms)),
+        Named(
+            name=f"median latency of the {who}",
+            value=words.milliseconds(one.p50_ms),
+            note=beside[1],
+        ),
     ]
 
 
@@ -159,4 +170,4 @@ def commands(route: str, rollout: Rollout | None) -> list[str]:
 
 def _scored(name: str, mean: float | None, bounds: tuple[float, float] | None) -> Named:
     low, high = bounds if bounds is not None else (None, None)
-    return Named(name=f"{name} ({words.interval(low, high)})", value=words.score(mean))
+    return Named(name=name, value=words.score(mean), note=words.interval(low, high))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+from control.counting import plural as plural
 from router.verdicts import amount
 
 
@@ -69,8 +70,3 @@ def percent(share: float) -> str:
 def moment(ts: float) -> str:
     """Unix seconds as UTC, to the second."""
     return datetime.fromtimestamp(ts, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def plural(n: int, word: str) -> str:
-    """A count of things."""
-    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"

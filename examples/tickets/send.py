@@ -34,10 +34,24 @@ def send(row: dict[str, str]) -> tuple[str, bool]:
     return answer.headers["x-limbeck-served-by"], right
 
 
-def main() -> None:
-    first, last = int(sys.argv[1]), int(sys.argv[2])
+def wanted(words: list[str]) -> list[dict[str, str]]:
+    """The rows FIRST to LAST of tickets.csv; ends the program where there are none such."""
     with Path(__file__).with_name("tickets.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))[first - 1 : last]
+        rows = list(csv.DictReader(file))
+    try:
+        first, last = map(int, words)
+    except ValueError:
+        sys.exit(f"usage: python send.py FIRST LAST (rows of tickets.csv, 1 to {len(rows)})")
+    if not 1 <= first <= last <= len(rows):
+        sys.exit(
+            f"tickets.csv has the rows 1 to {len(rows)}, not {first} to {last}; "
+            "any of them may be sent again"
+        )
+    return rows[first - 1 : last]
+
+
+def main() -> None:
+    rows = wanted(sys.argv[1:])
     with ThreadPoolExecutor(max_workers=8) as pool:
         results = list(pool.map(send, rows))
     for side, count in sorted(Counter(side for side, _ in results).items()):

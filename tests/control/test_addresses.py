@@ -61,11 +61,21 @@ def test_a_route_that_is_gone_is_forgotten(path: Path) -> None:
 
 
 def test_missing_and_damaged(path: Path) -> None:
-    with pytest.raises(FileProblem, match="limbeck has not been started in this folder"):
+    with pytest.raises(FileProblem, match=r"not been started in this folder \(`limbeck up`\)"):
         load_addresses(path)
     path.write_text("{}")
     with pytest.raises(FileProblem, match="remove it and start again"):
         load_addresses(path)
+
+
+@pytest.mark.parametrize("name", ["data", ".limbeck"])
+def test_the_folder_around_a_data_folder(tmp_path: Path, name: str) -> None:
+    """As in `limbeck status --data limbeck-demo`."""
+    (tmp_path / name).mkdir()
+    ensure_addresses(tmp_path / name / "addresses.json", config_of(PLAIN), starting=True)
+    with pytest.raises(FileProblem) as caught:
+        load_addresses(tmp_path / "addresses.json")
+    assert f"in this folder (but in {tmp_path / name}: name that one)" in str(caught.value)
 
 
 def test_a_listener_with_reuseport_counts_as_in_use(taken: socket.socket) -> None:

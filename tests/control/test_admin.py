@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import httpx
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from control.admin import PREFIX, admin_app
 from control.override import read_override
 from router.stages import Stage
-from tests.control.stored import ROUTE
+from tests.control.stored import ROUTE, put_trace
 from tests.control.world import World
 
 
@@ -34,6 +35,16 @@ async def test_what_control_could_not_do_is_json_and_in_its_log(
     assert error["message"].startswith(f"GET {PREFIX}/status: DatabaseError: ")
     (record,) = [one for one in caplog.records if one.exc_info]
     assert "failed" in record.message
+
+
+async def test_an_id_that_is_none_is_told_in_words(world: World) -> None:
+    answer = await ask(world, "GET", "/traces?trace_id=zzz")
+    assert answer.status_code == 400
+    message = answer.json()["error"]["message"]
+    assert message.startswith('"zzz" is no id of a request: those are UUIDs; ')
+    known = put_trace(world.parts.store, time.time())
+    answer = await ask(world, "GET", f"/traces?trace_id={known.upper()}")
+    assert [one["trace_id"] for one in answer.json()] == [known]
 
 
 async def test_a_rollback_that_is_in_force_is_no_failure(world: World) -> None:

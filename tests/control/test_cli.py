@@ -322,3 +322,58 @@ def test_the_reader_may_leave_early(tmp_path: Path) -> None:
     )
     assert done.stderr == ""
     assert msgspec.json.encode(done.stdout)
+
+
+@pytest.mark.parametrize("words", ["--help", "status --help"])
+def test_the_reader_of_the_help_may_leave_before_it_comes(tmp_path: Path, words: str) -> None:
+    # `true` reads nothing, and the pipe is closed for sure before anything is written.
+    waiting = f"exec 3> >(:); wait $!; '{LIMBECK}' {words} >&3"
+    done = subprocess.run(
+        ["bash", "-c", waiting], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+
+
+USER_CODE = """
+[routes.support]
+program = "app.support:{program}"
+lm = "openai/gpt-5"
+metric = "app.metrics:{metric}"
+"""
+
+
+def user_code(folder: Path, *, program: str, metric: str) -> None:
+    (folder / "app").mkdir()
+    (folder / "app" / "metrics.py").write_text(
+        "def right(example, prediction, trace=None):\n    return True\n"
+    )
+    (folder / "app" / "support.py").write_text(
+        "import dspy\nprint('hello')\n"
+        "def build():\n    return dspy.Predict('question -> answer')\n"
+        "def broken():\n    raise ValueError('no index')\n"
+    )
+    (folder / "limbeck.toml").write_text(PLAIN + USER_CODE.format(program=program, metric=metric))
+
+
+def test_config_check_loads_programs_and_metrics(tmp_path: Path) -> None:
+    user_code(tmp_path, program="broken", metric="rihgt")
+    shown = limbeck("config", "check", cwd=tmp_path, OPENAI_API_KEY="x")
+    assert (shown.returncode, shown.stdout) == (2, "")
+    program, metric = shown.stderr.splitlines()
+    assert program == (
+        'limbeck: limbeck.toml: routes.support.program: program "app.support:broken" raised '
+        "ValueError: no index"
+    )
+    assert metric.startswith("limbeck: limbeck.toml: routes.support.metric: metric ")
+    assert 'has no "rihgt"' in metric
+    as_json = limbeck("config", "check", "--json", cwd=tmp_path, OPENAI_API_KEY="x")
+    problems = json.loads(as_json.stdout)["problems"]
+    assert [one["key"] for one in problems] == ["routes.support.program", "routes.support.metric"]
+
+
+def test_config_check_of_programs_and_metrics_that_load(tmp_path: Path) -> None:
+    user_code(tmp_path, program="build", metric="right")
+    shown = limbeck("config", "check", cwd=tmp_path, OPENAI_API_KEY="x")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert ": fine. Routes: triage, support." in shown.stdout
+    assert not (tmp_path / ".limbeck").exists(), "a check leaves nothing behind"

@@ -34,7 +34,7 @@ from control.status import (
 from router.events import Hashes
 from router.stages import Stage
 from tests.control.command_line import LIMBECK, clean_environment, limbeck
-from tests.fakes.admin import Answer, FakeAdmin, fake_admin
+from tests.fakes.admin import Answer, FakeAdmin, fake_admin, lead_to
 
 ESCAPE = "\x1b[31m[bold]evil[/bold]"
 
@@ -115,6 +115,15 @@ def test_control_is_not_there(layout: Layout) -> None:
     assert "`limbeck rollback` and `limbeck kill` work without it" in shown.stderr
 
 
+def test_status_does_not_wait_for_a_frozen_control(layout: Layout) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        lead_to(layout, frozen.getsockname()[1])
+        # Less than the time that other requests of a client have.
+        shown = limbeck("status", cwd=layout.data.parent, timeout_s=25)
+    assert shown.returncode == 3
+    assert "took the request and is silent for 3 s: is it stopped?" in shown.stderr
+
+
 def test_a_proxy_of_the_environment_is_not_asked(layout: Layout, admin: FakeAdmin) -> None:
     admin.answers["GET /status"] = Answer(a_status())
     with socket.socket() as nobody:
@@ -132,13 +141,38 @@ def test_status(layout: Layout, admin: FakeAdmin) -> None:
         "w1 (1.4)",
         "look at: the disk is nearly full",
         "shadow: 1 of 3 runs failed, the last one with: boom",
-        "12 requests, 3 by a student, 1 fallbacks, 0 failed; $0.5000 and 2 of unknown cost",
+        "12 requests, 3 by a student, 1 fallback, 0 failed; $0.5000 and 2 of unknown cost",
         "last rollback: 10 s ago by ana ( [31m[bold]evil[/bold]), everywhere in 0.200 s",
         "not acknowledged by w2",
         "R5 needs 400 more requests",
     ):
         assert part in shown.stdout, part
     assert "\x1b[31m" not in shown.stdout
+
+
+def test_status_says_why_answers_have_no_score(layout: Layout, admin: FakeAdmin) -> None:
+    broken = a_route(
+        traces=1, labelled=2_200, labelled_student=139, scored=0, passing=0, mean_score=None,
+        not_scored=1_600, why_not_scored=f"AttributeError: {ESCAPE}", why_not_scored_n=1_500,
+    )  # fmt: skip
+    admin.answers["GET /status"] = Answer(a_status(broken))
+    shown = limbeck("status", cwd=layout.data.parent, COLUMNS="200")
+    assert "  1 request, " in shown.stdout
+    assert "2,200 labelled (139 of a student's answers, scored in its pairs), 0 sc" in shown.stdout
+    assert "not scored: AttributeError:  [31m[bold]evil[/bold] (1,500 of 1,600)" in shown.stdout
+    assert "\x1b[31m" not in shown.stdout
+    admin.answers["GET /status"] = Answer(a_status(a_route()))
+    shown = limbeck("status", cwd=layout.data.parent, COLUMNS="200")
+    assert "10 labelled, 9 scored, " in shown.stdout and "not scored:" not in shown.stdout
+
+
+def test_lines_into_a_pipe_are_whole(layout: Layout, admin: FakeAdmin) -> None:
+    why = "waits for a person's approval of report 0123456789ab; " + "READY expires in 7 d " * 9
+    student = msgspec.structs.replace(a_student(), why=f"R5: {why}")
+    admin.answers["GET /status"] = Answer(a_status(a_route(students=(student,))))
+    lines = limbeck("status", cwd=layout.data.parent, COLUMNS="40").stdout.splitlines()
+    assert f"  s1-00ff: {why.strip()}" in lines
+    assert [line for line in lines if line != line.rstrip()] == []
 
 
 def test_status_as_json_is_what_control_says(layout: Layout, admin: FakeAdmin) -> None:
@@ -185,7 +219,8 @@ def a_report() -> ReportBody:
         ),
         limbeck="0.1.0", made="now", route="triage", student="s1-00ff", k=1, stage="READY",
         headline="It may serve.", tone="good", bar="retention 0.95",
-        tiles=[Named(name="teacher", value="0.93")], numbers=[], outcomes=[], traffic=[], money=[],
+        tiles=[Named(name="teacher", value="0.93", note="0.90 to 0.95")],
+        numbers=[Named(name="pairs", value="70")], outcomes=[], traffic=[], money=[],
         exam=[], funnel=[], disagreements=[], events=[], caveats=["no reverse shadow"],
         commands=[], lineage=[], history=[], shares=[], log_threshold=None, log_alarm=None,
         retention=0.95, marks=[],
@@ -203,7 +238,8 @@ def test_report_writes_three_files(layout: Layout, admin: FakeAdmin, tmp_path: P
     shown = limbeck("report", "triage", "--out", "out", cwd=tmp_path)
     assert shown.returncode == 0
     assert "It may serve." in shown.stdout
-    assert "f" * 64 in shown.stdout
+    assert "  teacher: 0.93 (0.90 to 0.95)\n  pairs: 70\n" in shown.stdout
+    assert f"report {'f' * 12}\n" in shown.stdout
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert written == [f"triage-{'f' * 12}.{form}" for form in ("html", "json", "md")]
     as_json = limbeck("report", "triage", "--json", cwd=tmp_path)
@@ -298,7 +334,13 @@ def test_orders(layout: Layout, admin: FakeAdmin) -> None:
 @pytest.mark.parametrize(
     ("chosen", "code", "line"),
     [
-        ("s2-1234", 0, "triage: student s2-1234; `limbeck status` follows its evidence."),
+        ("s1-00ff", 0, "triage: student s1-00ff; `limbeck status` follows its evidence."),
+        (
+            "s2-1234",
+            0,
+            "triage: student s2-1234 joins the shadow shortly; `limbeck status` follows its "
+            "evidence.",
+        ),
         (None, 1, "triage: no student: too few rows"),
     ],
 )

@@ -21,13 +21,32 @@ def test_an_approval_of_another_report_is_refused_and_a_repeated_one_is_no_chang
     world.tick()
     new = operations.report(ROUTE, None).sha256
     assert new != old
-    with pytest.raises(StaleReport, match=new):
+    with pytest.raises(StaleReport, match=new[:12]):
         operations.approve(ROUTE, report=old, actor="ann", reason="")
     assert world.rollout.stage is Stage.READY
     assert operations.approve(ROUTE, report=new, actor="ann", reason="ok").changed
     assert world.rollout.stage is Stage.R1
     again = operations.approve(ROUTE, report=new, actor="ann", reason="ok")
     assert not again.changed and world.rollout.stage is Stage.R1
+
+
+def test_as_much_of_the_hash_as_is_shown_is_enough(world: World) -> None:
+    operations = world.parts.operations
+    world.to_stage(Stage.READY)
+    report = operations.report(ROUTE, None).sha256
+    for given in (report[:11], report[:12] + "g", report + "0", ""):
+        with pytest.raises(StaleReport, match="read `limbeck report"):
+            operations.approve(ROUTE, report=given, actor="ann", reason="")
+    assert operations.approve(ROUTE, report=report[:12], actor="ann", reason="").changed
+    assert world.rollout.stage is Stage.R1 and world.rollout.report == report
+    again = operations.approve(ROUTE, report=report[:12], actor="ann", reason="")
+    assert not again.changed
+
+
+def test_an_approval_where_nobody_waits_for_one(world: World) -> None:
+    world.register()
+    with pytest.raises(StaleReport, match=f"no student of {ROUTE} waits for an approval"):
+        world.parts.operations.approve(ROUTE, report="0" * 64, actor="ann", reason="")
 
 
 def test_a_report_of_another_stage_approves_nothing(world: World) -> None:

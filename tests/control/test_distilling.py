@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from distiller.distillations import Stage
 from router.stages import Stage as RolloutStage
 from tests.control.stored import ROUTE, STUDENT, put_gold, put_student, put_trace
 from tests.control.world import World
+from traces.times import from_seconds
 
 DISTIL = {"after_rows": 10, "schedule": "0 3 * * *"}
 
@@ -106,6 +108,43 @@ def test_by_hand_a_running_one_is_found_instead_of_a_second(world: World) -> Non
     assert first.changed and not again.changed
     assert first.distillation_id == again.distillation_id
     assert asked(world)[0].asked.trainer == "classifier"
+
+
+def put_score(world: World, score: float | None, why: str | None = None) -> str:
+    """A request of the train buckets, and what the metric said about its answer."""
+    trace_id = put_trace(world.parts.store, time.time())
+    at = from_seconds(time.time())
+    hashed = world.parts.operations.status().routes[0].metric_hash
+    row = (trace_id, at, ROUTE, "served", hashed, score, why)
+    world.parts.store.append("scores", [row])
+    return trace_id
+
+
+def test_a_metric_that_fails_on_everything_is_told_before_any_training(world: World) -> None:
+    put_rows(world, 10)
+    why = "AttributeError: example has no 'category'"
+    for reason in (why, "KeyError: 'a'", why):
+        put_score(world, None, reason)
+    (status,) = world.parts.operations.status().routes
+    assert (status.not_scored, status.why_not_scored, status.why_not_scored_n) == (3, why, 2)
+    said = f"the metric scored none of 3 answers ({why}, 2 of them): mend the metric or the labels"
+    assert status.distil_waits is not None and status.distil_waits.startswith(said)
+    with pytest.raises(Refused, match=re.escape(said)):
+        world.parts.operations.distil(ROUTE, trainer=None)
+    start_due(world)
+    assert asked(world) == []
+    put_score(world, 1.0)
+    start_due(world)
+    assert len(asked(world)) == 1
+
+
+def test_labels_of_a_students_answers_are_counted_by_themselves(world: World) -> None:
+    store = world.parts.store
+    for served_by in ("teacher", "student", "student"):
+        trace_id = put_trace(store, time.time(), served_by=served_by)
+        put_gold(store, trace_id, "HELLO", ts=time.time())
+    (status,) = world.parts.operations.status().routes
+    assert (status.labelled, status.labelled_student) == (3, 2)
 
 
 def test_without_a_metric_nothing_can_be_distilled(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ import msgspec
 import pytest
 
 from control.addresses import load_addresses
+from control.config.quick import route_name, teacher_config
 from control.config.values import Config
 from control.errors import Refused, StartRefused
 from control.layout import Layout
 from control.secrets import load_secrets
 from control.supervisor.child import ChildSpec
 from control.supervisor.launch import Launch, console_script
+from control.supervisor.summary import print_summary
 from control.supervisor.supervisor import ProcessState
 from tests.control.command_line import LIMBECK, clean_environment, limbeck
 from tests.control.configs import PLAIN, PROGRAM, config_of
@@ -73,6 +75,20 @@ def test_the_children_of_a_plain_route(tmp_path: Path) -> None:
             for n in (1, 2)
         },
     }  # fmt: skip
+
+
+def test_the_summary_says_what_apps_send(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = "Example-Org/An-Upper-Case-Model-With-A-Name-Of-More-Than-A-Narrow-Terminal" * 2
+    config = teacher_config(
+        f"local/{model}", base_url="http://127.0.0.1:1/v1", data=tmp_path, environment={}
+    )
+    with Launch(config) as launch:
+        print_summary(launch, ready=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert f'apps send  model = "{route_name(model)}"' in lines
+    assert [line for line in lines if line != line.rstrip()] == []
 
 
 def test_what_is_left_free_of_the_disk_is_passed_on(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_control_serves_collects_leads_alone_and_ends_cleanly(control: Control) 
     assert control.call("POST", f"/routes/{ROUTE}:explode").status_code == 400
     assert control.call("GET", "/traces?trace_id=nope").status_code == 400
     stale = control.call("POST", f"/routes/{ROUTE}:approve", report="0" * 64)
-    assert stale.status_code == 412 and "there is none yet" in stale.json()["error"]["message"]
+    assert stale.status_code == 412 and "waits for an approval" in stale.json()["error"]["message"]
     assert control.call("POST", f"/routes/{ROUTE}:pause").status_code == 409
     assert control.call("POST", f"/routes/{ROUTE}:approve", reprot="x").status_code == 400
     # a rollback of nothing is no error

@@ -45,7 +45,7 @@ def test_a_tick_says_why_nothing_moves(world: World) -> None:
     world.add_pairs(20)
     world.tick()
     reason = world.parts.reconciler.reasons[(ROUTE, STUDENT)]
-    assert "20 pairs" in reason and reason.startswith("SHADOW")
+    assert "after 20 of at least 100 pairs" in reason and reason.startswith("SHADOW")
     assert world.share is None
 
 

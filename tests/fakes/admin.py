@@ -45,6 +45,14 @@ class FakeAdmin:
         self.asked: list[Asked] = []
 
 
+def lead_to(layout: Layout, port: int) -> None:
+    """Write the data folder's files that lead a client to a port of this machine."""
+    here = Address(host="127.0.0.1", port=port)
+    ensure_secrets(layout.secrets)
+    addresses = Addresses(gateway=here, admin=here, student_server=here, trainer=here)
+    write_atomically(layout.addresses, msgspec.json.encode(addresses))
+
+
 @contextmanager
 def fake_admin(layout: Layout) -> Iterator[FakeAdmin]:
     """Serve on a free port, and write the data folder's files that lead a client there."""
@@ -88,10 +96,7 @@ def fake_admin(layout: Layout) -> Iterator[FakeAdmin]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
-    here = Address(host="127.0.0.1", port=server.server_port)
-    ensure_secrets(layout.secrets)
-    addresses = Addresses(gateway=here, admin=here, student_server=here, trainer=here)
-    write_atomically(layout.addresses, msgspec.json.encode(addresses))
+    lead_to(layout, server.server_port)
     try:
         yield fake
     finally:

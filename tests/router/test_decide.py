@@ -63,6 +63,8 @@ def test_ready_says_what_it_waits_for() -> None:
     ready = rollout(Stage.READY)
     reason = stays(tick(ready, evidence=summary()))
     assert reason == "READY: waits for a person's approval of report report-1; READY expires in 5 d"
+    unmade = stays(tick(ready, evidence=summary(), report=None))
+    assert unmade.startswith("READY: waits for a person: the report is being made")
     assert moved(tick(ready, evidence=summary(guard="alarm")))[1] is Stage.ROLLED_BACK
     late = replace(ready, entered=NOW - 8 * DAY_S)
     assert moved(tick(late, evidence=summary())) == (Event.EXPIRE, Stage.SHADOW)

@@ -107,6 +107,21 @@ def test_a_metric_that_cannot_fail_never_promotes() -> None:
     assert feed(subject, always_one).gate(NOW).verdict == "inconclusive"
 
 
+@pytest.mark.parametrize("n", [0, 40])
+def test_below_the_least_number_of_pairs_only_those_are_missed(n: int) -> None:
+    """A healthy student that has just begun must not look broken."""
+    verdict = feed(evidence(), good(n, control=None)).gate(NOW + 90 * DAY_S)
+    assert verdict.verdict != "promote"
+    assert verdict.reason.endswith(f"after {n} of at least 100 pairs")
+
+
+def test_what_no_pair_can_mend_is_told_from_the_first_one() -> None:
+    subject = feed(evidence(), good(10))
+    for seq in range(11, 21):
+        subject.add(Pair(seq=seq, ts=NOW, student=None, teacher=None, outcome=Outcome.UNLABELLED))
+    assert "label coverage 0.500 is below 0.90" in subject.gate(NOW).reason
+
+
 def test_without_a_negative_control_nothing_is_promoted() -> None:
     subject = feed(evidence(), good(500, control=None))
     assert subject.gate(NOW).verdict == "collect"
@@ -198,7 +213,7 @@ def test_a_student_that_fails_on_a_template_is_not_promoted() -> None:
         subject.add(pair)
     summary = subject.summary(NOW)
     assert summary.passes and summary.gate.verdict == "collect"
-    assert "over all copies" in summary.gate.reason
+    assert "with every repeated request counted" in summary.gate.reason
     assert "retry it" in summary.gate.reason, "it says what a person can do"
 
 

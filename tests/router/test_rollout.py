@@ -155,7 +155,7 @@ def test_kill_and_unkill() -> None:
     assert weights(log.route, POLICY.rollout) == ()
     everywhere(log, Event.KILL)
     silent = step(log.route, signal(Event.UNKILL, student="", reason=""), POLICY)
-    assert isinstance(silent, Refusal) and "say why" in silent.reason
+    assert isinstance(silent, Refusal) and "unkill needs --reason" in silent.reason
     alone = step(log.route, signal(Event.UNKILL), POLICY)
     assert isinstance(alone, Refusal) and "is killed" in alone.reason
     everywhere(log, Event.UNKILL)

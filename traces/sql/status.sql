@@ -9,19 +9,28 @@ SELECT t.route AS route, count(*) AS traces,
 FROM traces t WHERE t.route <> '' GROUP BY t.route;
 
 -- name: route_labels
--- Requests of each route with a gold label or a confirmation, of any coverage.
-SELECT t.route AS route, count(DISTINCT f.trace_id) AS labelled
+-- Requests of each route with a gold label or a confirmation, of any coverage; of those, answered by a student.
+SELECT t.route AS route, count(DISTINCT f.trace_id) AS labelled,
+       count(DISTINCT f.trace_id) FILTER (WHERE t.served_by = 'student') AS by_student
 FROM feedback f JOIN traces t ON t.trace_id = f.trace_id
 WHERE f.gold IS NOT NULL OR f.confirmed IS NOT NULL GROUP BY t.route;
 
 -- name: route_scores
--- Scored answers of a route under one metric: the newest score of each answer.
+-- Scored answers of a route under one metric: the newest score of each answer; the commonest reason of those without.
+WITH newest AS (
+    SELECT score, not_scored FROM scores WHERE route = $route AND side = 'served' AND metric_hash = $metric_hash
+    QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY ts DESC) = 1
+), reasons AS (
+    SELECT not_scored AS why, count(*) AS n FROM newest WHERE score IS NULL AND not_scored IS NOT NULL
+    GROUP BY not_scored ORDER BY n DESC, why LIMIT 1
+)
 SELECT count(*) FILTER (WHERE score IS NOT NULL) AS scored,
        count(*) FILTER (WHERE score >= $pass_score) AS passing,
        count(*) FILTER (WHERE score IS NULL) AS not_scored,
-       avg(score)::DOUBLE AS mean
-FROM (SELECT score, not_scored FROM scores WHERE route = $route AND side = 'served' AND metric_hash = $metric_hash
-      QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY ts DESC) = 1);
+       avg(score)::DOUBLE AS mean,
+       (SELECT why FROM reasons) AS why_not,
+       coalesce((SELECT n FROM reasons), 0) AS why_not_n
+FROM newest;
 
 -- name: usable_rows
 -- Teacher-served answers that pass, or whose right output is known: what a training job could use.

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from control.cli import main
+from control.demo.command import about_students
 from tests.control.command_line import limbeck
 
 
@@ -79,7 +80,12 @@ def test_arguments_that_cannot_be(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_stand_in_needs_a_demo(tmp_path: Path) -> None:
-    shown = limbeck("stand-in", "--folder", ".", cwd=tmp_path)
-    assert shown.returncode == 2
-    assert "no demo was made here" in shown.stderr
+def test_what_is_trained_is_told_where_the_demo_decides() -> None:
+    both, alone = ("classifier", "embedded"), ("classifier",)
+    told = about_students("auto", both)
+    assert told is not None and "two kinds" in told and "the exam picks" in told
+    for trainer in ("auto", "embedded"):
+        said = about_students(trainer, alone)
+        assert said is not None and "the classifier plays alone" in said
+    assert about_students("classifier", alone) is None
+    assert about_students("embedded", both) is None

@@ -34,6 +34,13 @@ def test_a_log_holds_lines_only() -> None:
     assert max(map(len, shown.splitlines())) <= 80
 
 
+def test_a_line_to_be_copied_is_never_broken() -> None:
+    out = io.StringIO()
+    with Narrator(Console(file=out, width=40, highlight=False)) as tell:
+        tell.copyable("curl [x] " * 20 + "end")
+    assert out.getvalue().splitlines()[0] == "curl [x] " * 20 + "end"
+
+
 def test_a_terminal_gets_bars_and_colours() -> None:
     shown = told(terminal=True)
     assert "\x1b[32m" in shown

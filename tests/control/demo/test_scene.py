@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shlex
 import socket
 from pathlib import Path
 
@@ -28,6 +30,15 @@ def scene(tmp_path: Path) -> Scene:
         data=None, seed=7, requests=500, rate=40.0, after_rows=900, trainer="auto",
         sample_rate=0.5, served=(3, 10, 40, 80), dwell_s=2.0, live=600, latency_s=0.45,
     )  # fmt: skip
+
+
+def test_the_question_to_try_is_a_request(scene: Scene) -> None:
+    words = shlex.split(scene.try_it)
+    assert words[0] == "curl"
+    assert f"{scene.base_url}/chat/completions" in words
+    body = json.loads(words[words.index("-d") + 1])
+    assert body["model"] == ROUTE
+    assert body["messages"][0]["role"] == "user"
 
 
 def test_the_written_configuration_has_no_problem(scene: Scene) -> None:

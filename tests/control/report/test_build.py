@@ -35,6 +35,7 @@ def test_the_three_forms_say_the_same(filled: Filled, state: str) -> None:
         for figure in (*body.tiles, *body.numbers):
             assert figure.name in shown.text
             assert figure.value in shown.text
+            assert figure.note in shown.text
         assert body.headline in shown.text
         assert report.sha256[:12] in shown.text
         assert all(line in shown.text for line in (*body.caveats, *body.commands, *body.money))
@@ -78,7 +79,7 @@ def test_no_student(filled: Filled) -> None:
     assert (report.student, body.stage, body.tone) == (None, None, "wait")
     assert body.headline == "The teacher answers everything. No student has been distilled yet."
     assert [tile.name for tile in body.tiles] == [
-        "for 1,000 requests by the teacher", "median latency of the teacher",
+        "cost of 1,000 requests by the teacher", "median latency of the teacher",
     ]  # fmt: skip
     assert body.tiles[0].value == "$1.00"
     assert "svg" not in Page(report.html).tags
@@ -123,8 +124,8 @@ def test_ready(filled: Filled) -> None:
     assert replayed == ["student, replayed", "351", "15 ms", "15 ms", "$0.0010", "0", "0"]
     assert "Every 1,000 requests that the student answers would save $1.00." in body.money
     assert "label coverage" in page.text and "99.7 %" in page.text
-    assert f"limbeck approve greet --report {report.sha256}" in page.text
-    assert f"limbeck approve greet --report {report.sha256}" in report.markdown
+    assert f"limbeck approve greet --report {report.sha256[:12]}" in page.text
+    assert f"limbeck approve greet --report {report.sha256[:12]}" in report.markdown
     assert "0.3% of the sampled requests got no label in time." in page.text
 
 
@@ -154,7 +155,8 @@ def test_rolled_back(filled: Filled) -> None:
     assert body.headline.startswith(
         "Taken back; the teacher answers everything. Quality: bar guard: no longer student >= "
     )
-    assert body.tiles[-1].name == "M of the guard; rolls back at 20,000"
+    assert (body.tiles[-1].name, body.tiles[-1].note) == ("M of the guard", "rolls back at 20,000")
+    assert "the guard's alarm is about the pairs since promotion" in body.headline
     last = body.history[-1]
     assert last.log_guard is not None and body.log_alarm is not None
     assert last.log_guard > body.log_alarm
@@ -182,7 +184,7 @@ def test_unknown_prices_are_unknown(filled: Filled) -> None:
     assert any("Spent on evidence and training: unknown" in line for line in body.money)
     assert any("The cost of 25 of 26 answers is unknown" in line for line in body.caveats)
     assert "$0 " not in report.markdown and "$0;" not in report.markdown
-    price = next(tile for tile in body.tiles if tile.name.startswith("for 1,000 requests"))
+    price = next(tile for tile in body.tiles if tile.name.startswith("cost of 1,000 requests"))
     assert price.value == "unknown"
 
 

@@ -9,13 +9,14 @@ import pytest
 
 from control.cli import COMMANDS
 from control.report.numbers import numbers
+from control.report.stored import Traffic
 from control.report.verdict import caveats, commands, headline, tiles, tone
 from router.evidence import Evidence
 from router.pairs import Marks, Pair
 from router.policy import GatePolicy, Policy
 from router.stages import HeldReason, Stage
 from router.state import Rollout
-from router.verdicts import EvidenceSummary
+from router.verdicts import EvidenceSummary, GuardVerdict
 
 POLICY = Policy()
 WHY = "the reason of the newest hold"
@@ -24,6 +25,13 @@ WHY = "the reason of the newest hold"
 def rollout(stage: Stage, **changes: object) -> Rollout:
     one = Rollout(student="s1", k=1, stage=stage, entered=0.0, why=WHY)
     return msgspec.structs.replace(one, **changes)
+
+
+def traffic(served_by: str, *, p50_ms: float = 10.0, cost: float | None = 0.0) -> Traffic:
+    return Traffic(
+        served_by=served_by, n=5, failed=0, fallbacks=0, p50_ms=p50_ms, p95_ms=p50_ms,
+        mean_cost_usd=cost, no_cost=0,
+    )  # fmt: skip
 
 
 def summary(policy: Policy = POLICY, *, n: int = 200, student: float = 1.0) -> EvidenceSummary:
@@ -108,12 +116,47 @@ def test_before_it_passes_the_pairs_still_needed_are_told() -> None:
 
 
 def test_tiles_of_a_student_without_any_traffic() -> None:
-    names = [tile.name for tile in tiles(summary(), None, None)]
-    assert names[0].startswith("student's score (0.")
-    assert not any("1,000 requests" in name for name in names)
+    figures = tiles(summary(), None, None)
+    assert [tile.name for tile in figures] == [
+        "student's score", "teacher's score", "E over 200 pairs", "M of the guard",
+    ]  # fmt: skip
+    assert figures[0].value == "1.000" and figures[0].note.startswith("0.")
+    assert figures[2].note == "promotes at 32.9"
     assert tiles(None, None, None) == []
     # Without a pair nothing is known about scores.
     assert tiles(summary(n=0), None, None) == []
+
+
+def test_a_figure_names_one_value_and_notes_the_other() -> None:
+    teacher = traffic("teacher", p50_ms=94.0, cost=None)
+    both = [(t.name, t.value, t.note) for t in tiles(None, teacher, traffic("student"))]
+    assert both == [
+        ("cost of 1,000 requests by the student", "$0", "teacher: unknown"),
+        ("median latency of the student", "10 ms", "teacher: 94 ms"),
+    ]
+    alone = [(t.name, t.note) for t in tiles(None, teacher, None)]
+    assert alone == [
+        ("cost of 1,000 requests by the teacher", ""), ("median latency of the teacher", ""),
+    ]  # fmt: skip
+
+
+def test_duplicates_are_noted_beside_the_pairs() -> None:
+    one = summary(n=70)
+    rows = {row.name: row for row in numbers(one, POLICY.gate)}
+    assert (rows["scored pairs"].value, rows["scored pairs"].note) == (
+        "70", "near-duplicates count once",
+    )  # fmt: skip
+    copies = msgspec.structs.replace(one, n_all=90)
+    rows = {row.name: row for row in numbers(copies, POLICY.gate)}
+    assert rows["scored pairs"].note == "near-duplicates count once: 70 count"
+
+
+def test_after_an_alarm_the_means_are_told_to_be_old() -> None:
+    alarmed = msgspec.structs.replace(
+        summary(), guard=GuardVerdict(verdict="alarm", reason="bar guard")
+    )
+    said = headline(rollout(Stage.ROLLED_BACK), alarmed, POLICY.rollout)
+    assert "the teacher 1.000. These are means since the first pair; the guard's alarm" in said
 
 
 def test_caveats() -> None:
