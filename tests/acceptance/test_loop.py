@@ -42,10 +42,12 @@ def test_demo_with_the_classifier(tmp_path: Path) -> None:
     report = (tmp_path / "demo" / "report.html").read_text()
     assert "ROLLED_BACK" in report and "<svg" in report
     events = (tmp_path / "demo" / "data" / "rollouts" / "events.jsonl").read_text().splitlines()
-    stages = [json.loads(line)["stage_to"] for line in events]
-    assert stages[:7] == ["SHADOW", "READY", "R1", "R5", "R25", "R50", "LIVE"]
-    # The drill at the end adds a row for the route itself, which changes nothing.
-    assert stages[7:] in (["ROLLED_BACK", None], ["ROLLED_BACK"])
+    moves = [(event["stage_to"], event["event"]) for event in map(json.loads, events)]
+    stages = [stage for stage, _ in moves[:7]]
+    assert stages == ["SHADOW", "READY", "R1", "R5", "R25", "R50", "LIVE"]
+    # The warning guard may be a moment faster; the drill at the end adds a row for the route.
+    ending = [move for move in moves[7:] if move not in (("HELD", "warn"), (None, "rollback"))]
+    assert ending == [("ROLLED_BACK", "quality_alarm")]
     serve_again(tmp_path / "demo")
 
 
