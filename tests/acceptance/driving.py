@@ -46,7 +46,7 @@ def approve(limbeck: Installation) -> None:
         admin.post(f"/routes/{ROUTE}:approve", Ordered, report=name, actor="test")
 
 
-def drive_to(limbeck: Installation, stage: str, *, seconds: float = 120.0) -> None:
+def drive_to(limbeck: Installation, stage: str, *, seconds: float = 240.0) -> None:
     """Wait, under traffic, until the newest student stands at ``stage``; approve on the way."""
     deadline = time.monotonic() + seconds
     approved = False
