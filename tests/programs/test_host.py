@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -258,55 +257,6 @@ def test_the_deadline_ends_a_request(hosts: Hosts) -> None:
     assert call.outputs is None
     assert 50_000 < call.latency_us < 450_000
     assert host.post(body, {"x-limbeck-deadline-ms": "soon"}).status_code == 400
-
-
-def test_a_thread_that_outlives_the_deadline_keeps_its_slot(tmp_path: Path) -> None:
-    """One slot, four may wait: a caller that has gone frees neither the thread nor its place."""
-    go_on = threading.Event()
-
-    def held(body: dict[str, Any]) -> tuple[int, str]:
-        go_on.wait(30)
-        return lm.teacher(body)
-
-    soon = {"x-limbeck-deadline-ms": "300"}
-    with (
-        lm.upstream(held) as teacher,
-        running_host(tmp_path, "triage:Support", teacher.base_url, concurrency=1) as host,
-        ThreadPoolExecutor(5) as pool,
-    ):
-        body = {"model": host.model, "messages": [{"role": "user", "content": "hi"}]}
-        assert host.post(body, soon).status_code == 504
-        assert host.post(body, soon).status_code == 504
-        assert len(teacher.requests) == 1, "the second request waited in vain for the slot"
-        waiting = [pool.submit(host.post, body) for _ in range(5)]
-        until(lambda: any(one.done() for one in waiting), what="one of five is refused")
-        assert host.client.get("/healthz").status_code == 503
-        go_on.set()
-        statuses = sorted(one.result().status_code for one in waiting)
-        assert statuses == [200, 200, 200, 200, 429]
-        assert host.client.get("/healthz").status_code == 200
-    said = (tmp_path / "log").read_text()
-    assert said.count("all 1 requests that may run at a time") == 1
-
-
-def test_a_run_that_may_still_call_a_tool_says_so(tmp_path: Path) -> None:
-    """A second request waits for the only slot in vain: it runs no tool."""
-    go_on = threading.Event()
-
-    def held(body: dict[str, Any]) -> tuple[int, str]:
-        go_on.wait(30)
-        return lm.teacher(body)
-
-    soon = {"x-limbeck-deadline-ms": "300"}
-    with (
-        lm.upstream(held) as teacher,
-        running_host(tmp_path, "triage:WithTool", teacher.base_url, concurrency=1) as host,
-    ):
-        body = {"model": host.model, "messages": [{"role": "user", "content": "hi"}]}
-        answers = [host.post(body, soon) for _ in range(2)]
-        go_on.set()
-    assert [answer.status_code for answer in answers] == [504, 504]
-    assert [answer.headers["x-limbeck-tools-ran"] for answer in answers] == ["1", "0"]
 
 
 @pytest.mark.parametrize("factory", ["triage:AsyncWithTool", "triage:Support"])
