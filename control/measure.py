@@ -102,7 +102,9 @@ class Measure:
         if program is None:
             return self._plain(body, gold, answer.answer)
         outputs = program.output_fields
-        inputs = inputs_of(body, program.input_fields, system="ignore")
+        # What was answered was not rejected, whatever the rule says by now.
+        rule = "ignore" if self._route.system == "reject" else self._route.system
+        inputs = inputs_of(body, program.input_fields, system=rule)
         right = {} if gold is None else program_gold(gold, outputs)
         return inputs | right, prediction_of(answer.answer, outputs)
 

@@ -16,6 +16,7 @@ from programs import dspy_compat
 from programs.child import INTERNAL_KEY_ENV, die_with_parent
 from programs.errors import LoadError, ProgramError
 from programs.host_app import HostApp
+from programs.inputs import check_system
 from programs.served import ServedPrograms, StudentSide, TeacherSide
 from programs.settings import HostSettings, LmSettings
 from programs.user_code import open_user_folder
@@ -43,6 +44,7 @@ def serve(settings: HostSettings) -> None:
         programs: ServedPrograms = (
             TeacherSide(settings) if settings.side == "teacher" else StudentSide(settings, key=key)
         )
+        check_system(settings.system, programs.main().description.input_fields)
         dspy_compat.prepare(workers=settings.concurrency)
         recorder = _recorder(settings)
         app = HostApp(settings, programs, recorder, key=key).asgi()
@@ -55,11 +57,12 @@ def serve(settings: HostSettings) -> None:
         server.run(sockets=[listener])
 
 
-def load(factory: str, *, lm: LmSettings, user_dir: Path) -> None:
+def load(factory: str, *, lm: LmSettings, user_dir: Path, system: str) -> None:
     """Load a program as its teacher side does. Raises `ProgramError` where that can't be done."""
     die_with_parent()
     open_user_folder(user_dir)
-    dspy_compat.load_teacher(factory, dspy_compat.teacher_lm(lm), user_dir)
+    program = dspy_compat.load_teacher(factory, dspy_compat.teacher_lm(lm), user_dir)
+    check_system(system, program.description.input_fields)
 
 
 def _listen(host: str, port: int) -> socket.socket:

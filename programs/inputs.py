@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from programs.description import InputField
-from programs.errors import BadInputs
+from programs.errors import BadInputs, LoadError
 from programs.json_values import json_object
 
 Fields = Mapping[str, InputField]
@@ -36,9 +36,12 @@ def inputs_of(
             raise BadInputs('"inputs" must be a JSON object of the program\'s inputs')
         return _checked(given, fields)
     system_texts, turns = _conversation(body.get("messages"))
-    into = system.removeprefix("field:") if system.startswith("field:") else None
+    into = _system_field(system)
     if system_texts and system == "reject":
-        raise BadInputs("this program has its own instructions: leave the system message out")
+        raise BadInputs(
+            "this program has its own instructions: leave the system message out, or let the "
+            'route say system = "ignore"'
+        )
     inputs, key = _from_text(turns[-1][1], fields, reserved=into)
     if into is not None and system_texts:
         inputs.setdefault(into, "\n".join(system_texts))
@@ -46,6 +49,19 @@ def inputs_of(
         name = _history_name(fields)
         inputs[name] = {"messages": _history(turns[:-1], key, answer_field)}
     return _checked(inputs, fields)
+
+
+def check_system(system: str, fields: Fields) -> None:
+    """Raise `LoadError` where ``system`` names an input that the program does not have."""
+    into = _system_field(system)
+    if into is not None and into not in fields:
+        raise LoadError(
+            f'system = "{system}": the program has no input `{into}`; it has {_names(fields)}'
+        )
+
+
+def _system_field(system: str) -> str | None:
+    return system.removeprefix("field:") if system.startswith("field:") else None
 
 
 def _refuse_unsupported(body: Mapping[str, Any]) -> None:

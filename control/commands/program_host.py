@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         timeout_s=route.deadline_s,
     )
     if args.check:
-        load(route.program, lm=lm, user_dir=config.folder)
+        load(route.program, lm=lm, user_dir=config.folder, system=route.system)
         return 0
     layout = Layout(data=args.data.absolute() if args.data else config.control.data)
     share_internal_key(layout)
@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
             student_server=f"{addresses.student_server.url}/v1",
             students=layout.students,
             spool=layout.spool,
+            system=route.system,
             max_spool_bytes=config.gateway.max_spool_bytes,
             min_free_bytes=config.gateway.min_free_bytes,
             host=address.host,

@@ -119,8 +119,9 @@ def _who_answers(route: RouteSection) -> Iterator[Finding]:
     elif route.program is None and route.lm is not None:
         message = "belongs to a program: remove it, or replace teacher by program"
         yield Finding(("lm",), message, about)
-    if route.program is None and route.pure:
-        yield Finding(("pure",), "belongs to a program: remove it", about)
+    for key in ("pure", "system"):
+        if route.program is None and key in route.model_fields_set:
+            yield Finding((key,), "belongs to a program: remove it", about)
 
 
 def _evidence(route: RouteSection) -> Iterator[Finding]:

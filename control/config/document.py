@@ -57,7 +57,7 @@ def _route(route: RouteConfig) -> dict[str, Any]:
         answers = {"program": route.program, "lm": _target(route.lm)}
     return {
         **answers,
-        **({} if route.plain else {"pure": route.pure}),
+        **({} if route.plain else {"pure": route.pure, "system": route.system}),
         **_given(metric=route.metric and str(route.metric)),
         "pass_score": route.pass_score,
         "output": route.output,

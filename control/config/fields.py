@@ -17,6 +17,7 @@ from router.snapshot import Target
 _SECRET = re.compile(r"env::([A-Za-z_][A-Za-z0-9_]*)")
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _EXACT_MATCH = re.compile(r"exact_match\(\s*([A-Za-z_]\w*)\s*\)")
+_SYSTEM = re.compile(r"reject|ignore|field:[A-Za-z_]\w*")
 _ROUTE = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -77,6 +78,12 @@ def _function(value: str) -> str:
     return value
 
 
+def _system(value: str) -> str:
+    if not _SYSTEM.fullmatch(value):
+        raise _wrong('must be "reject", "ignore" or "field:NAME", an input of the program')
+    return value
+
+
 def _base_url(value: str) -> str:
     try:
         parse_base_url(value)
@@ -121,6 +128,7 @@ SecretField = Annotated[str, BeforeValidator(read_secret)]
 TargetField = Annotated[Target, BeforeValidator(_target)]
 MetricField = Annotated[Metric, BeforeValidator(_metric)]
 FunctionField = Annotated[str, AfterValidator(_function)]
+SystemField = Annotated[str, AfterValidator(_system)]
 BaseUrlField = Annotated[str, AfterValidator(_base_url)]
 CronField = Annotated[str, AfterValidator(_cron)]
 RouteName = Annotated[str, AfterValidator(_route_name)]

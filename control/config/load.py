@@ -178,6 +178,7 @@ def _route(name: str, route: RouteSection) -> RouteConfig:
         lm=lm,
         program=route.program,
         pure=route.pure,
+        system=route.system,
         metric=route.metric,
         pass_score=route.pass_score,
         output=route.output,

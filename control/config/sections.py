@@ -19,6 +19,7 @@ from control.config.fields import (
     Seconds,
     SecretField,
     Share,
+    SystemField,
     TargetField,
     read_secret,
 )
@@ -101,6 +102,7 @@ class RouteSection(Section):
     program: FunctionField | None = None
     lm: TargetField | None = None
     pure: bool = _ROUTE.pure
+    system: SystemField = _ROUTE.system
     metric: MetricField | None = None
     pass_score: Share = _ROUTE.pass_score
     output: Literal["text", "json"] = _ROUTE.output

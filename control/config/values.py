@@ -148,6 +148,8 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     program: str | None = None
     #: the whole program may be repeated for one request (no tool has side effects)
     pure: bool = False
+    #: what a program does with system messages: ``reject``, ``ignore`` or ``field:NAME``
+    system: str = "reject"
     #: None: nothing is scored, so nothing is promoted
     metric: Metric | None = None
     #: a trace with at least this score is training material

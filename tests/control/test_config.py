@@ -39,6 +39,7 @@ def test_values_of_a_full_file() -> None:
         + PROGRAM
         + """
         pure = true
+        system = "field:style"
         [routes.support.distill]
         schedule = "30 4 * * 1"
         trainer = "classifier"
@@ -65,6 +66,7 @@ def test_values_of_a_full_file() -> None:
         "app.support:build",
         Target(upstream="openai", model="gpt-5"),
     )
+    assert (program.pure, program.system) == (True, "field:style")
     assert str(program.metric) == "app.metrics:correct"
     assert program.policy == Policy(
         gate=GatePolicy(alpha=0.01),
@@ -125,6 +127,10 @@ SINGLE = [
      "routes.x.lm: belongs to a program: remove it, or replace teacher by program"),
     ('[routes.x]\nteacher = "openai/x"\npure = true',
      "routes.x.pure: belongs to a program: remove it"),
+    ('[routes.x]\nteacher = "openai/x"\nsystem = "ignore"',
+     "routes.x.system: belongs to a program: remove it"),
+    ('[routes.x]\nprogram = "a:b"\nlm = "openai/x"\nsystem = "drop"', "routes.x.system: must be "
+     '"reject", "ignore" or "field:NAME", an input of the program'),
     ('[routes.x]\nprogram = "app.py"\nlm = "openai/x"',
      'routes.x.program: must be "module:factory", for example "app.triage:build"'),
     ('[routes.x]\nteacher = "openai/x"\nmetric = "exactmatch(a)"',

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from control.measure import Answer, Measure
@@ -85,6 +86,23 @@ async def test_gold_of_a_program_is_read_alike(tmp_path: Path, gold: Any) -> Non
     metric = await seen(tmp_path, answer, program="app:build", lm="up/m", teacher=None)
     assert metric.example["category"] == "refund"
     assert learnt(answer, program=True).outputs["category"] == "refund"
+
+
+@pytest.mark.parametrize("rule", ["reject", "field:style"])
+async def test_system_messages_reach_the_metric_as_they_reached_the_program(
+    tmp_path: Path, rule: str
+) -> None:
+    messages = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}]
+    answer = Answer(request=json.dumps({"model": ROUTE, "messages": messages}), answer="{}")
+    program = msgspec.structs.replace(
+        PROGRAM, input_fields={"text": InputField(), "style": InputField(required=False)}
+    )
+    config = config_of(tmp_path, program="app:build", lm="up/m", teacher=None, system=rule)
+    metric = Seen()
+    measure = Measure(config.routes[ROUTE], metric, metric_hash="m", describe=lambda: program)
+    (score,) = await measure.mark([answer])
+    assert score.value == 1.0, score
+    assert metric.example.get("style") == (None if rule == "reject" else "be kind")
 
 
 @pytest.mark.parametrize("gold", ["refund", {"answer": "refund"}])

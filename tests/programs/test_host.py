@@ -323,6 +323,25 @@ def test_a_program_that_cannot_be_loaded_stops_the_host(
     assert words in (tmp_path / "log").read_text()
 
 
+def test_system_messages_go_where_the_route_says(teacher: Upstream, tmp_path: Path) -> None:
+    system = {"role": "system", "content": "Ada"}
+    messages = {"messages": [system, {"role": "user", "content": "help!"}]}
+    lm = teacher.base_url
+    with running_host(tmp_path / "1", "triage:reply", lm, system="ignore") as host:
+        assert content(host.post({"model": host.model, **messages})) == "answer of <help!>"
+        assert "Ada" not in str(teacher.requests[-1]["messages"])
+    with running_host(tmp_path / "2", "triage:typed", lm, system="field:customer") as host:
+        content(host.post({"model": host.model, **messages}))
+        assert "Ada" in teacher.requests[-1]["messages"][-1]["content"]
+
+
+def test_a_system_rule_names_an_input_of_the_program(tmp_path: Path) -> None:
+    process = _start(tmp_path, "triage:typed", system="field:client")
+    assert process.wait(timeout=30) != 0
+    said = (tmp_path / "log").read_text()
+    assert "the program has no input `client`; it has `text`, `customer`" in said
+
+
 def test_sigterm_finishes_what_runs(teacher: Upstream, tmp_path: Path) -> None:
     with running_host(tmp_path, "triage:reply", teacher.base_url) as host:
         with ThreadPoolExecutor(1) as pool:
