@@ -1,7 +1,8 @@
 """The part of a prompt that never changes. A student is bound to it: another one is answered 412.
 
 Two things are remembered: the hash of the system text, and the lines that (nearly) all training
-prompts have. Whatever differs between training prompts can't tell a live one from a stale one.
+prompts have, those of the system text too: a date in it must not free a student of all the rest.
+Whatever differs between training prompts can't tell a live one from a stale one.
 """
 
 from __future__ import annotations
@@ -26,8 +27,13 @@ class Skeleton(msgspec.Struct, frozen=True, kw_only=True):
 
     #: sha256 of the system text (of the empty text where there is none); None: it varied
     system_sha256: str | None
-    #: lines of the other messages that every prompt has
+    #: lines of all messages but the answers that every prompt has
     lines: tuple[str, ...]
+
+    @property
+    def binds(self) -> bool:
+        """Whether another prompt could be stale at all."""
+        return self.system_sha256 is not None or bool(self.lines)
 
 
 def skeleton_of(prompts: Iterable[Sequence[Message]]) -> Skeleton:
@@ -82,7 +88,7 @@ def _lines(messages: Sequence[Message]) -> set[str]:
     return {
         line
         for m in messages
-        if m.role not in _SYSTEM_ROLES and m.role != "assistant"
+        if m.role != "assistant"
         for line in m.content.splitlines()
         if len(line) > SHORTEST_LINE
     }

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from distiller.chat import Message, message_of
 from distiller.dataset.clean import cap_exam, decontaminate, deduplicate
 from distiller.dataset.label import label
-from distiller.dataset.text import digest
+from distiller.dataset.text import digest, messages_of
 from distiller.dataset.values import (
     PLAIN_PREDICTOR,
     Dataset,
@@ -25,6 +26,7 @@ from distiller.dataset.values import (
     TooFewRows,
     Trace,
 )
+from distiller.skeleton import skeleton_of
 
 _SPLIT_ORDER = {split: place for place, split in enumerate(Split)}
 _WARN_NEAR_SHARE = 0.2
@@ -49,7 +51,14 @@ def build(traces: Sequence[Trace], spec: DatasetSpec) -> Outcome:
 
     kept = sorted([*train.kept, *held_out], key=_order)
     dropped += [*exam.dropped, *taught.dropped, *train.dropped]
-    funnel = _funnel(len(traces), kept, dropped, pass_rate=passed, candidates=len(candidates))
+    funnel = _funnel(
+        len(traces),
+        kept,
+        dropped,
+        pass_rate=passed,
+        candidates=len(candidates),
+        plain=not spec.program,
+    )
     short = _too_few(kept, funnel, spec)
     if short is not None:
         return short
@@ -124,6 +133,7 @@ def _funnel(
     *,
     pass_rate: float | None,
     candidates: int,
+    plain: bool,
 ) -> Funnel:
     train = _of(kept, Split.TRAIN)
     reasons = Counter(str(entry.reason) for entry in dropped)
@@ -135,20 +145,31 @@ def _funnel(
         dropped=dict(sorted(reasons.items())),
         pass_rate=pass_rate,
         near_share=near_share,
-        warnings=_warnings(len(train), near_share),
+        warnings=_warnings(train, near_share, plain=plain),
     )
 
 
-def _warnings(train: int, near_share: float) -> tuple[str, ...]:
+def _warnings(train: Sequence[Row], near_share: float, *, plain: bool) -> tuple[str, ...]:
     said = []
-    if train < _WARN_ROWS:
-        said.append(f"only {train} train rows; {_WARN_ROWS} or more make a steadier student")
+    if len(train) < _WARN_ROWS:
+        said.append(f"only {len(train)} train rows; {_WARN_ROWS} or more make a steadier student")
     if near_share > _WARN_NEAR_SHARE:
         said.append(
             f"decontamination took {near_share:.0%} of the train rows: frequent inputs lie in "
             "exam, calibration or dev too; send a conversation id, so that they share a bucket"
         )
+    # A program's prompts are rendered later, all from one signature.
+    if plain and train and not skeleton_of(map(_instructions, train)).binds:
+        said.append(
+            "the system messages of the train rows differ and share no line: a student would go on "
+            "answering whatever they become; put what varies in them on a line of its own"
+        )
     return tuple(said)
+
+
+def _instructions(row: Row) -> list[Message]:
+    messages = [message_of(message) for message in messages_of(row.request)]
+    return [message for message in messages if message.role != "user"]
 
 
 def _too_few(kept: Sequence[Row], funnel: Funnel, spec: DatasetSpec) -> TooFewRows | None:

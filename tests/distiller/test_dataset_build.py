@@ -184,6 +184,25 @@ def test_the_same_question_under_another_system_prompt_is_another_input() -> Non
     assert len(made(log).rows) == 2
 
 
+def prompted(number: int, system: str) -> Trace:
+    messages = [
+        {"role": "system", "content": system},
+        {"role": "user", "content": f"ticket {'x' * number}"},
+    ]
+    return trace(number, "", request=json.dumps({"messages": messages}))
+
+
+def test_system_messages_that_share_no_line_are_warned_of() -> None:
+    def said(systems: list[str]) -> bool:
+        dataset = made([prompted(number, system) for number, system in enumerate(systems)])
+        return any("share no line" in warning for warning in dataset.funnel.warnings)
+
+    old, new = "Answer refund or card.", "Answer money_back or plastic."
+    assert said([old, new, new])
+    assert not said([new, new, new])
+    assert not said([f"Today is day {n}.\n{new}" for n in range(3)])
+
+
 def test_exam_and_calibration_keep_duplicates_and_failures() -> None:
     log = [trace(n, "same", bucket=3, gold='"x"', score=0.0) for n in range(3)]
     log += [trace(n, "alike", bucket=15, gold='"x"', score=0.0) for n in range(3, 6)]

@@ -173,6 +173,15 @@ class TestSkeleton:
         assert skeleton_of(prompts) == Skeleton(system_sha256=None, lines=())
         assert stale_reason(skeleton_of(prompts), self.PROMPT) is None
 
+    def test_a_date_in_the_system_message_frees_of_nothing_else(self) -> None:
+        def prompt(day: int, rule: str) -> tuple[Message, ...]:
+            return (Message("system", f"Today is day {day}.\n{rule}"), Message("user", str(day)))
+
+        skeleton = skeleton_of(prompt(day, "Answer refund or card.") for day in range(30))
+        assert stale_reason(skeleton, prompt(31, "Answer refund or card.")) is None
+        assert stale_reason(skeleton, prompt(31, "Answer in French.")) is not None
+        assert stale_reason(skeleton, (Message("user", "31"),)) is not None
+
     def test_a_system_message_that_was_never_there_is_stale(self) -> None:
         prompts = [(Message("user", str(n)),) for n in range(9)]
         assert stale_reason(skeleton_of(prompts), self.PROMPT) is not None
