@@ -35,11 +35,11 @@ class Cleaned(NamedTuple):
 
 
 def deduplicate(rows: Iterable[Row], *, program: bool) -> Cleaned:
-    """Keep the best row of each normalised input within its split; count the others on it.
+    """Keep the best row of each normalised input within its split; count those that agree on it.
 
-    Corrections come first, then the best score, then the newest. Where the teacher's answers to
-    one input agree in less than two thirds, and no correction settles it, all of them go.
-    Volunteered corrections settle only that: verified answers that agree outweigh them.
+    Corrections come first, then the commonest answer, the best score, the newest. Where the
+    teacher's answers to one input agree in less than two thirds, and no correction settles it, all
+    of them go. Volunteered corrections settle only that: verified answers that agree outweigh them.
     """
     groups: defaultdict[tuple[str, Split], list[Row]] = defaultdict(list)
     for row in rows:
@@ -92,8 +92,11 @@ def _best(group: Sequence[Row]) -> Row | None:
         from_teacher if agree else [],
         [row for row in group if row.source is Source.VOLUNTEERED],
     )
-    best = next((rows for rows in candidates if rows), None)
-    return None if best is None else max(best, key=_rank)
+    rows = next((rows for rows in candidates if rows), None)
+    if rows is None:
+        return None
+    given = Counter(_answer(row) for row in rows)
+    return max(rows, key=lambda row: (given[_answer(row)], *_rank(row)))
 
 
 def _rank(row: Row) -> tuple[float, str, str]:
@@ -101,8 +104,10 @@ def _rank(row: Row) -> tuple[float, str, str]:
 
 
 def _lost_to(best: Row, row: Row) -> Drop:
+    if _answer(row) == _answer(best):
+        return Drop.DUPLICATE
     outvoted = row.source is Source.VOLUNTEERED and best.source is not Source.VOLUNTEERED
-    return Drop.OUTVOTED if outvoted and _answer(row) != _answer(best) else Drop.DUPLICATE
+    return Drop.OUTVOTED if outvoted else Drop.OTHER_ANSWER
 
 
 def _agreement(group: Sequence[Row]) -> float:

@@ -67,6 +67,7 @@ class Drop(StrEnum):
     BELOW_PASS = "below the pass score"
     DUPLICATE = "duplicate input"
     OUTVOTED = "volunteered, against verified answers to this input"
+    OTHER_ANSWER = "another answer than the one kept for this input"
     TEACHER_DISAGREES = "the teacher contradicts itself on this input"
     NEAR_HOLDOUT = "near a dev, calibration or exam row"
     EXAM_FULL = "the exam is full"
@@ -158,7 +159,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     answer: str | None = None
     score: float | None = None
     weight: float = 1.0
-    #: further rows with the same input that this one stands for
+    #: further rows with the same input and answer that this one stands for
     n_dups: int = 0
 
 

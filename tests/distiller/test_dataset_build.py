@@ -150,11 +150,11 @@ def wrong(number: int, text: str, gold: str, coverage: str = "volunteered") -> T
         ([trace(n, "same") for n in range(1, 50)] + [wrong(50, "same", "spam")], "refund",
          {Drop.DUPLICATE: 48, Drop.OUTVOTED: 1}),
         ([trace(1, "same"), wrong(2, "same", "spam", "all"), wrong(3, "same", "x")], "spam",
-         {Drop.DUPLICATE: 1, Drop.OUTVOTED: 1}),
+         {Drop.OTHER_ANSWER: 1, Drop.OUTVOTED: 1}),
         ([trace(1, "same"), wrong(2, "same", "refund")], "refund", {Drop.DUPLICATE: 1}),
         # answers that don't, or none
         ([trace(1, "same"), trace(2, "same", answer="a"), wrong(3, "same", "spam")], "spam",
-         {Drop.DUPLICATE: 2}),
+         {Drop.OTHER_ANSWER: 2}),
         ([wrong(1, "same", "spam")], "spam", {}),
     ],
 )  # fmt: skip
@@ -166,6 +166,22 @@ def test_a_volunteered_correction_settles_only_what_is_contested(
     assert row.outputs == {"answer": kept}
     assert row.n_dups == dropped.get(Drop.DUPLICATE, 0)
     assert dataset.funnel.dropped == dropped
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [trace(n, "same") for n in range(1, 50)] + [trace(50, "same", answer="spam")],
+        # the score of a correction is that of the answer that it corrects
+        [wrong(n, "same", "refund", "all") for n in range(1, 50)]
+        + [msgspec.structs.replace(wrong(50, "same", "spam", "all"), score=0.5)],
+    ],
+)
+def test_the_commonest_answer_stays_whatever_the_newest_says(rows: list[Trace]) -> None:
+    dataset = made(rows)
+    (row,) = dataset.rows
+    assert (row.outputs, row.n_dups) == ({"answer": "refund"}, 48)
+    assert dataset.funnel.dropped == {Drop.DUPLICATE: 48, Drop.OTHER_ANSWER: 1}
 
 
 def test_a_text_is_the_same_in_one_part_or_in_two() -> None:
