@@ -10,7 +10,7 @@ import pytest
 from distiller.dataset.build import build
 from distiller.dataset.rows import ProgramSource, RenderError, training_files
 from distiller.dataset.stored import DatasetError, load, read_traces, save
-from distiller.dataset.values import Dataset, DatasetSpec, Drop, Split
+from distiller.dataset.values import Dataset, DatasetSpec, Drop, Source, Split
 from distiller.trainer.rows import parse_lines
 from programs import rows as program_rows
 from programs.errors import ChildError
@@ -132,14 +132,28 @@ def test_an_audit_label_counts_in_the_audit_sample_alone(
 def test_the_newest_gold_of_the_best_coverage_counts(log: Log) -> None:
     log.trace("train", "a", score=1.0)
     trace_id = log.trace("exam", "b", bucket=1, gold="old")
-    for second, source, gold in [(20, "crm", "new"), (30, "anyone", "volunteered")]:
-        log.sql(
-            "INSERT INTO feedback (feedback_id, ts, trace_id, gold, source) VALUES (uuid(), "
-            f"make_timestamp({round((START + second) * 1e6)}), '{trace_id}', '\"{gold}\"', "
-            f"'{source}')"
-        )
+    log.label(trace_id, gold="new", at=START + 20)
+    log.label(trace_id, gold="volunteered", at=START + 30, source="anyone")
     (row,) = frozen(log).split(Split.EXAM)
     assert row.gold == '"new"'
+
+
+def test_a_score_older_than_the_label_says_nothing(log: Log) -> None:
+    texts = ["corrected", "refused", "agreed"]
+    corrected, refused, agreed = (log.trace(text, "a", score=1.0) for text in texts)
+    log.label(corrected, gold="b", at=START + 20)
+    log.label(refused, confirmed=False, at=START + 20)
+    log.label(agreed, gold="a", at=START + 20)
+
+    def train() -> dict[str, tuple[Source, str]]:
+        rows = frozen(log, msgspec.structs.replace(SPEC, min_exam_rows=0)).split(Split.TRAIN)
+        return {row.inputs["text"]: (row.source, row.outputs["answer"]) for row in rows}
+
+    right = (Source.CORRECTION, "b")
+    assert train() == {"corrected": right, "agreed": (Source.CORRECTION, "a")}
+    for trace_id, score in [(corrected, 0.0), (refused, 0.0), (agreed, 1.0)]:
+        log.score(trace_id, score, at=START + 20)
+    assert train() == {"corrected": right, "agreed": (Source.TEACHER, "a")}
 
 
 async def test_plain_rows_are_the_applications_messages_and_the_answer(log: Log) -> None:

@@ -73,18 +73,36 @@ class Log:
                     "predictor": "classify", "inputs": json.dumps({"text": text}),
                     "outputs": json.dumps(call),
                 })  # fmt: skip
-            if score is not None:
-                _insert(db, "scores", {
-                    "trace_id": trace_id, "ts": ts, "route": ROUTE, "side": "served",
-                    "metric_hash": METRIC, "score": score,
-                })  # fmt: skip
-            if gold is not None or confirmed is not None:
-                _insert(db, "feedback", {
-                    "feedback_id": str(uuid.uuid4()), "ts": ts, "trace_id": trace_id,
-                    "gold": None if gold is None else json.dumps(gold),
-                    "confirmed": confirmed, "source": source,
-                })  # fmt: skip
+        at = START + self._number
+        if score is not None:
+            self.score(trace_id, score, at=at)
+        if gold is not None or confirmed is not None:
+            self.label(trace_id, gold=gold, confirmed=confirmed, source=source, at=at)
         return trace_id
+
+    def score(self, trace_id: str, score: float, *, at: float) -> None:
+        """``at``: when the answer, or the label that it is scored by, became known."""
+        with duckdb.connect(str(self.path)) as db:
+            _insert(db, "scores", {
+                "trace_id": trace_id, "ts": from_seconds(at), "route": ROUTE, "side": "served",
+                "metric_hash": METRIC, "score": score,
+            })  # fmt: skip
+
+    def label(
+        self,
+        trace_id: str,
+        *,
+        at: float,
+        gold: Any = None,
+        confirmed: bool | None = None,
+        source: str = "crm",
+    ) -> None:
+        with duckdb.connect(str(self.path)) as db:
+            _insert(db, "feedback", {
+                "feedback_id": str(uuid.uuid4()), "ts": from_seconds(at), "trace_id": trace_id,
+                "gold": None if gold is None else json.dumps(gold),
+                "confirmed": confirmed, "source": source,
+            })  # fmt: skip
 
     def source(self, name: str, coverage: str) -> None:
         with duckdb.connect(str(self.path)) as db:

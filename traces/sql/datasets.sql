@@ -14,11 +14,11 @@ WITH newest AS MATERIALIZED (
     LEFT JOIN feedback_sources s ON s.route = $route AND s.source = f.source
     WHERE (f.gold IS NOT NULL OR f.confirmed IS NOT NULL) AND f.ts <= make_timestamp($cutoff_us::BIGINT)
 ), label AS (
-    SELECT trace_id, gold, confirmed, coverage FROM labelled
+    SELECT trace_id, gold, confirmed, coverage, ts FROM labelled
     QUALIFY row_number() OVER (PARTITION BY trace_id
         ORDER BY (coverage = 'volunteered'), (gold IS NULL), ts DESC, feedback_id) = 1
 ), score AS (
-    SELECT trace_id, score FROM scores
+    SELECT trace_id, score, ts FROM scores
     WHERE route = $route AND side = 'served' AND metric_hash = $metric_hash AND ts <= make_timestamp($cutoff_us::BIGINT)
       AND trace_id IN (SELECT trace_id FROM newest)
     QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY ts DESC) = 1
@@ -32,7 +32,9 @@ SELECT t.trace_id::VARCHAR AS trace_id, epoch(t.ts) AS ts, t.state, t.status, t.
        coalesce(nullif(t.program_version, ''), r.program_version, '') AS program_version, t.bucket,
        coalesce(t.request::VARCHAR, '{}') AS request, t.answer,
        t.response ->> '$.choices[0].finish_reason' AS finish_reason,
-       l.gold::VARCHAR AS gold, l.confirmed, l.coverage, s.score
+       l.gold::VARCHAR AS gold, l.confirmed, l.coverage,
+       -- until the answer is scored again by a newer label, its score says nothing
+       CASE WHEN l.ts IS NULL OR s.ts >= l.ts THEN s.score END AS score
 FROM newest n
 JOIN traces t ON t.trace_id = n.trace_id
 LEFT JOIN label l ON l.trace_id = t.trace_id
