@@ -58,6 +58,7 @@ def admit(
         leased=in_force.leased,
         open_breakers=breakers.open_students(name, now),
     )
+    recorded = head.store is not False and not headers.no_log
     student = assignment.student
     return Passage(
         trace_id=trace_id,
@@ -72,8 +73,8 @@ def admit(
         route=route,
         assignment=assignment,
         conversation=conversation,
-        audit=rules.audit_rate > 0 and in_audit_sample(rules, name, trace_id),
-        recorded=head.store is not False and not headers.no_log,
+        audit=recorded and rules.audit_rate > 0 and in_audit_sample(rules, name, trace_id),
+        recorded=recorded,
         served_by=assignment.side,
         student=None if student is None else student.student,
         reason=assignment.reason,

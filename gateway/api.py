@@ -12,11 +12,12 @@ from fastapi import FastAPI, Request, Response
 from fastuuid import uuid7
 from starlette.exceptions import HTTPException
 
-from gateway.errors import Refusal
+from gateway.errors import ClientLeft, Refusal
 from gateway.exposition import CONTENT_TYPE
 from gateway.feedback import check_feedback
 from gateway.front import read_body
 from gateway.in_force import InForce
+from gateway.passage import CLIENT_LEFT
 from gateway.refuse import internal_error, no_snapshot, refusal_headers, request_id_of
 from gateway.request_headers import read_headers
 from traces.record import Feedback
@@ -68,6 +69,7 @@ def build_api(service: Service, lifespan: Lifespan) -> FastAPI:
     app = FastAPI(title="limbeck gateway", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_exception_handler(Refusal, _on_refusal)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(ClientLeft, _on_client_left)
     app.add_exception_handler(Exception, _on_exception)
     _add_models(app, service)
     _add_feedback(app, service)
@@ -184,6 +186,10 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
             code=codes.get(error.status_code),
         ),
     )
+
+
+async def _on_client_left(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_LEFT)  # nobody reads it
 
 
 async def _on_exception(request: Request, error: Exception) -> Response:

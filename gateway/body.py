@@ -17,7 +17,6 @@ class Head(msgspec.Struct, frozen=True):
     store: bool | None = None
     user: str | None = None
     metadata: msgspec.Raw = msgspec.Raw(b"")
-    prompt_cache_key: str | None = None
     safety_identifier: str | None = None
     messages: msgspec.Raw = msgspec.Raw(b"")
 

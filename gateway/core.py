@@ -23,8 +23,15 @@ from gateway.foreign_error import is_json, told
 from gateway.forward import Forwarder
 from gateway.in_force import InForce
 from gateway.passage import CLIENT_LEFT, Passage
-from gateway.refuse import internal_error, no_snapshot, refuse, retry_headers, spool_is_full
-from gateway.response_headers import answer_headers
+from gateway.refuse import (
+    draining,
+    internal_error,
+    no_snapshot,
+    refuse,
+    retry_headers,
+    spool_is_full,
+)
+from gateway.response_headers import answer_headers, request_id
 from gateway.upstream.call import Call
 from gateway.wheel import Wheel
 
@@ -86,6 +93,10 @@ class Core:
             await self._pass(passage, exchange)
         except ClientLeft:
             pass  # before its request was complete: nobody was asked, and nobody waits
+        except asyncio.CancelledError:
+            if passage is not None:
+                raise
+            await self._refuse(draining(), headers, exchange, trace_id, started)
         except Refusal as refusal:
             await self._refuse(refusal, headers, exchange, trace_id, started)
         except Exception:
@@ -132,9 +143,12 @@ class Core:
         except UpstreamError as error:
             await self._own_error(passage, error, exchange)
         except asyncio.CancelledError:
-            # The worker stops and can't wait any longer.
+            if passage.ended:
+                raise  # its answer is on the way
+            # The worker stops and can't wait any longer. That is no fault of whom it waited for, so
+            # the trace says what it says of a client that left.
             self._end(passage, CLIENT_LEFT, "client_disconnect", answer=b"".join(passage.captured))
-            raise
+            await self._tell(passage, draining(), exchange)
         except Exception:
             self._end(passage, 500, "internal_error", answer=b"")
             raise
@@ -168,9 +182,10 @@ class Core:
         """Pass a stream on, event by event. Its end waits until the request is recorded."""
         elapsed_s = time.monotonic() - passage.started
         headers = answer_headers(passage, call.headers, elapsed_s=elapsed_s)
+        passage.streaming = True
         await exchange.start(call.status, headers)
         captured = passage.captured
-        chunk, last, finish = captured[0], b"", "stop"
+        chunk, last, finish = b"".join(captured), b"", "stop"
         events = WholeEvents()
         try:
             while chunk:
@@ -204,8 +219,15 @@ class Core:
 
     async def _own_error(self, passage: Passage, error: UpstreamError, exchange: Exchange) -> None:
         refusal = error.refusal()
+        self._end(passage, refusal.status, error.finish, answer=refusal.body(_request_id(passage)))
+        await self._tell(passage, refusal, exchange)
+
+    async def _tell(self, passage: Passage, refusal: Refusal, exchange: Exchange) -> None:
+        """End with an error of our own; a stream that has begun, with an event."""
+        if passage.streaming:
+            await exchange.send(_error_event(refusal, passage), last=True)
+            return
         body = refusal.body(_request_id(passage))
-        self._end(passage, refusal.status, error.finish, answer=body)
         await exchange.start(refusal.status, _error_headers(passage, refusal, body))
         await exchange.send(body, last=True)
 
@@ -258,8 +280,7 @@ _ABOUT_THE_BODY = (b"content-type", b"content-encoding")
 
 
 def _request_id(passage: Passage) -> str:
-    request_id = passage.headers.request_id
-    return passage.trace_id if request_id is None else request_id.decode("latin-1")
+    return request_id(passage, {}).decode("latin-1")
 
 
 def _content_type(call: Call) -> str:
@@ -277,7 +298,7 @@ def _told(call: Call, passage: Passage) -> bytes:
         upstream=call.name,
         status=call.status,
         encoded=b"content-encoding" in call.headers,
-        request_id=_request_id(passage),
+        request_id=request_id(passage, call.headers).decode("latin-1"),
     )
 
 

@@ -9,6 +9,7 @@ _ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
 _LONGEST_END = 3
 _DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\](?:\n\n|\r\n\r\n|\r\r)\Z")
 _DONE_LENGTH = 24
+_DATA = re.compile(rb"(?:^|[\r\n])data")
 _BEGUN_DONE = re.compile(rb"data: ?\[DONE\][\r\n]*")
 
 
@@ -41,6 +42,11 @@ class WholeEvents:
     def rest_is_done(self) -> bool:
         """Whether only the empty line after ``[DONE]`` is missing."""
         return _BEGUN_DONE.fullmatch(self._held) is not None
+
+
+def holds_data(whole: bytes) -> bool:
+    """Tell whether whole events say anything: comments and retry times are for the line alone."""
+    return _DATA.search(whole) is not None
 
 
 def is_done(whole: bytes) -> bool:

@@ -16,6 +16,7 @@ from gateway.errors import (
     UpstreamLost,
     UpstreamTimeout,
 )
+from gateway.events import WholeEvents, holds_data
 from gateway.in_force import Endpoint
 from gateway.passage import Passage
 from gateway.upstream.call import IDLE_S, Call
@@ -93,6 +94,8 @@ class Forwarder:
             )
         if passage.client_left:
             raise ClientLeft("the client closed its connection")
+        # What a student left behind is not the teacher's answer.
+        passage.captured, passage.ttft_us = [], None
         body = passage.body
         if endpoint.spelled is not None:
             body = splice_model(body, endpoint.spelled, messages=passage.head.messages)
@@ -103,10 +106,10 @@ class Forwarder:
             answer_late, late = _whose_bounds(passage)
         headers = passage.headers.passed_on
         if endpoint.internal:
-            headers += b"x-limbeck-inference-id: %s\r\nx-limbeck-deadline-ms: %d\r\n" % (
-                passage.trace_id.encode(),
-                max((by - asked) * 1000, 1),
-            )
+            headers += b"x-limbeck-deadline-ms: %d\r\n" % max((by - asked) * 1000, 1)
+            if passage.recorded:
+                # A host records the predictor calls of what has an id.
+                headers += b"x-limbeck-inference-id: %s\r\n" % passage.trace_id.encode()
         call = passage.call = endpoint.client.ask(
             headers,
             body,
@@ -120,13 +123,15 @@ class Forwarder:
         try:
             await call.head()
             if call.streams:
-                passage.captured = [await call.read()]
+                passage.captured.append(await call.read())
+                if answer_by is not None:
+                    await _hear_out(call, passage.captured)
                 passage.ttft_us = int((time.monotonic() - passage.started) * 1e6)
             else:
                 passage.captured = [await call.whole()]
         finally:
             passage.waited_s += time.monotonic() - asked
-        if call.status >= 300 or not passage.captured[0]:
+        if call.status >= 300 or not passage.captured[-1]:
             told = late if answer_by is None else answer_late
             _check_unusual(call, internal=endpoint.internal, late=told)
         return call
@@ -172,6 +177,17 @@ def _whose_bounds(passage: Passage) -> tuple[type[UpstreamTimeout], type[Upstrea
         return UpstreamTimeout, UpstreamTimeout
     hurried = timeout_s / 2 < rules.student_deadline_s
     return ClientTimeout if hurried else UpstreamTimeout, ClientTimeout
+
+
+async def _hear_out(call: Call, captured: list[bytes]) -> None:
+    """Read a student's stream on to its first event: a comment is no answer, nor is half an event.
+
+    ``captured`` holds what was read, and ends with an empty chunk if the stream ended before.
+    """
+    events = WholeEvents()
+    while captured[-1] and not holds_data(events.take(captured[-1])):
+        captured.append(await call.read())
+    call.has_begun()
 
 
 def _check_unusual(call: Call, *, internal: bool, late: type[UpstreamTimeout]) -> None:

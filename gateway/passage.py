@@ -62,6 +62,8 @@ class Passage(Timer):
     #: how often the wheel has called
     looks: int = 0
     client_left: bool = False
+    #: status and headers of a stream are out: from here on an error is an event
+    streaming: bool = False
     #: of a stream: what arrived so far
     captured: list[bytes] = field(default_factory=list)
     #: recorded and counted

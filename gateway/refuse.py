@@ -31,6 +31,16 @@ def spool_is_full() -> Refusal:
     )
 
 
+def draining() -> Refusal:
+    return Refusal(
+        503,
+        "The gateway stops, and could not wait any longer for the answer.",
+        type="overloaded",
+        code="draining",
+        should_retry=True,
+    )
+
+
 def body_too_large(limit: int) -> Refusal:
     return Refusal(413, f"The request body is above {limit} bytes.", code="request_too_large")
 

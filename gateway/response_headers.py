@@ -30,12 +30,10 @@ def answer_headers(
     ]
     if b"openai-processing-ms" not in upstream:
         headers.append((b"openai-processing-ms", b"%d" % (elapsed_s * 1000)))
-    trace_id = passage.trace_id.encode()
-    request_id = passage.headers.request_id or upstream.get(b"x-request-id", trace_id)
     overhead_s = max(elapsed_s - passage.waited_s, 0.0)
     headers += (
-        (b"x-request-id", request_id),
-        (b"x-limbeck-inference-id", trace_id),
+        (b"x-request-id", request_id(passage, upstream)),
+        (b"x-limbeck-inference-id", passage.trace_id.encode()),
         (b"x-limbeck-served-by", passage.served_by.encode()),
         (b"x-limbeck-route-reason", passage.reason.encode()),
         (b"x-limbeck-overhead-ms", b"%.2f" % (overhead_s * 1000)),
@@ -45,3 +43,8 @@ def answer_headers(
     if passage.audit:
         headers.append((b"x-limbeck-audit", b"1"))
     return headers
+
+
+def request_id(passage: Passage, upstream: Mapping[bytes, bytes]) -> bytes:
+    """Return the client's id of the request, else the upstream's, else our own."""
+    return passage.headers.request_id or upstream.get(b"x-request-id", passage.trace_id.encode())

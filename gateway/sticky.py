@@ -41,16 +41,10 @@ def conversation_of(header: str | None, head: Head) -> str | None:
 def sticky_key(conversation: str | None, head: Head, *, trace_id: str) -> str:
     """Return the key, the first that exists; at worst the trace id, which is random.
 
+    Not ``prompt_cache_key``: apps set it once for a prompt, and all their users would be one.
     Parses the messages if nothing better is there: call it only where a student has weight.
     """
-    return (
-        conversation
-        or head.prompt_cache_key
-        or head.safety_identifier
-        or head.user
-        or _opening(head)
-        or trace_id
-    )
+    return conversation or head.user or head.safety_identifier or _opening(head) or trace_id
 
 
 def _opening(head: Head) -> str | None:

@@ -40,8 +40,6 @@ from gateway.wheel import Wheel
 from traces.record import Feedback
 from traces.spool import Recorder, SpoolWriter
 
-#: requests that are still open after this are given up at a stop, seconds
-DRAIN_S = 30.0
 #: above the idle time of common clients and balancers, so that they close first, seconds; the head
 #: of a request has as long to arrive
 KEEP_ALIVE_S = 75
@@ -68,6 +66,8 @@ class WorkerSettings:
     max_spool_bytes: int | None = None
     #: of the spool's disk, left free; None: the spool's default
     min_free_bytes: int | None = None
+    #: requests that are still open so long after a stop began are given up, seconds
+    drain_s: int = 30
 
 
 def serve(settings: WorkerSettings) -> None:
@@ -78,6 +78,9 @@ def serve(settings: WorkerSettings) -> None:
     listener = _listen(settings.host, settings.port)
     keep_big_buffers()
     allow_many_descriptors()
+    # A name that hangs in the look-up holds a thread of libuv, and with 4 of them, its default, a
+    # student's name would keep every teacher from being connected to.
+    os.environ.setdefault("UV_THREADPOOL_SIZE", "64")
     try:
         worker = Worker(settings)
         uvloop.run(worker.run(listener))
@@ -147,7 +150,7 @@ class Worker:
             server_header=False,
             date_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=int(DRAIN_S),
+            timeout_graceful_shutdown=self._settings.drain_s,
         )
         server = _Server(config)
 

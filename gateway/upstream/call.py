@@ -83,7 +83,7 @@ class Call(Timer):
         self._wheel = wheel
         self._head = head
         self._body = body
-        #: the answer must be usable by then: complete, or its first byte if it streams
+        #: the answer must be usable by then: complete, or its first event if it streams
         self._answer_by = answer_by
         self._total_by = total_by
         #: what it fails with at these two
@@ -137,7 +137,6 @@ class Call(Timer):
             if self.complete:
                 return b""
             await self._wait()
-        self._answer_by = None
         chunks, self._chunks = self._chunks, []
         self._unread = 0
         if self._paused and self._connection is not None:
@@ -156,6 +155,10 @@ class Call(Timer):
         if connection is not None:
             connection.abort()
         self._wake()
+
+    def has_begun(self) -> None:
+        """A stream's first event is there: from here on only the whole time and silence count."""
+        self._answer_by = None
 
     def let_go(self) -> None:
         """Nobody reads on: an upstream that does not end its answer soon loses its connection."""
@@ -230,7 +233,7 @@ class Call(Timer):
 
     def on_lost(self, error: UpstreamLost) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None and connection.calls > 1 and self._is_stale():
+        if connection is not None and connection.was_idle and self._is_stale():
             # The upstream closed an idle connection just as we wrote to it.
             self._retried = True
             self.fresh = True
@@ -249,13 +252,18 @@ class Call(Timer):
         if self.complete or self._error is not None:
             return
         if now >= self._total_by:
-            self.fail(self._late(f"{self.name} did not finish its answer in time"))
+            self._fail_late(self._late(f"{self.name} did not finish its answer in time"))
         elif self._answer_by is not None and now >= self._answer_by:
-            self.fail(self._answer_late(f"{self.name} did not answer in time"))
+            self._fail_late(self._answer_late(f"{self.name} did not answer in time"))
         elif self.last_byte and not self._paused and now >= self.last_byte + self._idle_s:
             self.fail(UpstreamTimeout(f"{self.name} was silent for {self._idle_s:.0f} s"))
         else:
             self._wheel.add(self, self._next_due(now))
+
+    def _fail_late(self, error: UpstreamTimeout) -> None:
+        # Without a connection so far nobody has seen the request.
+        error.repeatable = error.repeatable or not self._carried_at
+        self.fail(error)
 
     def _next_due(self, now: float) -> float:
         due = self._total_by

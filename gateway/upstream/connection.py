@@ -57,6 +57,11 @@ class Connection(asyncio.Protocol):
     def usable(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def was_idle(self) -> bool:
+        """Whether it was open before its call came, so that the upstream may have closed it."""
+        return self.calls > 1 or self.idle_since > 0
+
     def send(self, call: Call, head: bytes, body: bytes) -> None:
         """Carry a call; only an idle connection can."""
         assert self._transport is not None

@@ -18,6 +18,7 @@ A fault is a text like ``status=500`` or ``delay=0.2;drop=body``, taken from the
 | ``hang`` | never answers |
 | ``stall`` | never goes on after half of the answer |
 | ``events=N``, ``gap=S`` | of a stream: number of events, pause between them |
+| ``comments``, ``preamble`` | of a stream: comments in the place of its events, before them |
 | ``no_done``, ``linger`` | a stream without ``[DONE]``; one that does not end after it |
 | ``chunked``, ``to_close`` | framing of a JSON answer: chunks, or up to the end of the connection |
 | ``trailer=NAME:VALUE`` | behind the chunks |
@@ -324,6 +325,8 @@ class FakeUpstream:
     ) -> AsyncIterator[tuple[int, bytes]]:
         if "empty" in faults:
             return
+        if "preamble" in faults:
+            yield -1, b": waiting\n\n"
         text = self._text(request, faults)
         step = max(1, -(-len(text) // events))
         for number in range(events):
@@ -337,6 +340,9 @@ class FakeUpstream:
                 "model": request["model"],
                 "choices": [choice],
             }
+            if "comments" in faults:
+                yield number, b": waiting\n\n"
+                continue
             yield number, b"data: " + json.dumps(event).encode() + b"\n\n"
         if "no_done" not in faults:
             yield events, b"data: [DONE]\n\n"

@@ -175,6 +175,7 @@ class Rig:
         spool_policy: Literal["availability", "audit"] = "availability",
         max_spool_bytes: int = 1 << 30,
         min_free_bytes: int | None = None,
+        drain_s: int = 30,
         env: dict[str, str] | None = None,
         wait: bool = True,
         arguments: tuple[str, ...] = (),
@@ -191,6 +192,7 @@ class Rig:
             spool_policy=spool_policy,
             max_spool_bytes=max_spool_bytes,
             min_free_bytes=min_free_bytes,
+            drain_s=drain_s,
         )
         file = self.folder / f"{worker}.settings.json"
         file.write_bytes(msgspec.json.encode(settings, enc_hook=str))

@@ -111,6 +111,8 @@ def test_the_headers_of_an_answer(worker: WorkerProcess) -> None:
     assert "x-limbeck-student" not in headers
     assert "x-limbeck-audit" not in headers
     assert ask(worker, model="audited").headers["x-limbeck-audit"] == "1"
+    unrecorded = ask(worker, model="audited", store=False)
+    assert "x-limbeck-audit" not in unrecorded.headers, "nobody could label it"
 
 
 def test_the_clients_request_id_is_taken_over(
@@ -143,6 +145,8 @@ def test_an_error_that_is_no_json_becomes_one(worker: WorkerProcess) -> None:
     assert (answer.status_code, error["type"], error["code"]) == (502, "upstream_error", "http_502")
     assert error["request_id"] == answer.headers["x-limbeck-inference-id"]
     assert ask(worker, metadata={"fake": "status=302;plain"}).status_code == 502
+    answer = ask(worker, metadata={"fake": "status=502;plain;header=x-request-id: req_up"})
+    assert answer.json()["error"]["request_id"] == answer.headers["x-request-id"] == "req_up"
 
 
 @pytest.mark.parametrize(

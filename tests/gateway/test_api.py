@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -120,6 +121,18 @@ def test_feedback_has_a_largest_size(worker: WorkerProcess) -> None:
     item = {"inference_id": INFERENCE, "comment": "x" * 2_000_000}
     answer = HTTP.post(f"{worker.url}/v1/feedback", json=item, headers=KEY)
     assert answer.status_code == 413
+
+
+def test_feedback_that_breaks_off_is_no_fault_of_the_gateway(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    rig.publish(snapshot(upstream.base_url))
+    worker = rig.start()
+    with socket.create_connection(("127.0.0.1", worker.settings.port)) as connection:
+        connection.sendall(b"POST /v1/feedback HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
+    assert ask(worker).status_code == 200
+    assert worker.stop() == 0
+    assert "Traceback" not in worker.log.read_text()
 
 
 def test_health_without_a_key(worker: WorkerProcess) -> None:

@@ -223,6 +223,22 @@ def test_a_client_that_leaves_ends_the_upstreams_work(
     assert (end.status, end.finish) == (499, "client_disconnect")
 
 
+def test_what_a_student_said_is_not_the_teachers_answer(rig: Rig, upstream: FakeUpstream) -> None:
+    """Its client leaves while the teacher works, after the student failed."""
+    rig.publish(snapshot(upstream.base_url, {"triage": student_route(student_deadline_s=60.0)}))
+    worker = rig.start()
+    fake = {"fake:student-model": "status=500", "fake": "hang"}
+    body = json.dumps({"model": "triage", "messages": [], "metadata": fake})
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", worker.settings.port)) as connection:
+        connection.sendall(f"{head}{body}".encode())
+        until(lambda: upstream.models() == ["student-model", "teacher-model"], what="the teacher")
+    ((end, _, response),) = until(rig.frames, what="the frame")
+    assert isinstance(end, RequestEnd)
+    assert (end.served_by, end.fallback, end.finish) == ("teacher", "status", "client_disconnect")
+    assert response == b""
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_client_that_never_reads_is_given_up(
     shared_rig: Rig, worker: WorkerProcess, shared_upstream: FakeUpstream

@@ -94,6 +94,15 @@ async def test_a_stale_connection_is_tried_once_more(upstream: FakeUpstream) -> 
     assert [received.connection for received in upstream.received] == [1, 1, 2]
 
 
+async def test_a_connection_that_nobody_used_may_be_stale_too(upstream: FakeUpstream) -> None:
+    async with _client(upstream.base_url) as client:
+        _ask(client).fail(ClientLeft("before the connection was there"))
+        await until_async(lambda: client.idle_connections == 1, what="the idle connection")
+        with pytest.raises(UpstreamLost):
+            await _text(_ask(client, "drop=request"))
+    assert [received.connection for received in upstream.received] == [1, 2]
+
+
 @pytest.mark.parametrize(
     "fake",
     [
@@ -185,7 +194,8 @@ async def test_a_stream_that_began_has_only_the_total_deadline(upstream: FakeUps
     async with _client(upstream.base_url) as client:
         call = _ask(client, "gap=0.1;events=5", stream=True, answer_by=time.monotonic() + 0.2)
         await call.head()
-        parts = []
+        parts = [await call.read()]
+        call.has_begun()
         while part := await call.read():
             parts.append(part)
         assert b"".join(parts).endswith(b"data: [DONE]\n\n")
@@ -239,8 +249,9 @@ async def test_the_number_of_connections_is_bounded(upstream: FakeUpstream) -> N
 async def test_a_call_that_waits_for_a_connection_has_its_deadline(upstream: FakeUpstream) -> None:
     async with _client(upstream.base_url, max_connections=1) as client:
         first = _ask(client, "delay=0.6")
-        with pytest.raises(UpstreamTimeout):
+        with pytest.raises(UpstreamTimeout) as late:
             await _text(_ask(client, answer_by=time.monotonic() + 0.1))
+        assert late.value.repeatable, "nobody has seen it"
         assert await _text(first) == "m: hello"
         assert await _text(_ask(client)) == "m: hello"
 

@@ -98,6 +98,37 @@ def test_the_teacher_answers_the_same_request(
     assert end.student_us is not None
 
 
+@pytest.mark.parametrize(
+    ("fake", "kind"),
+    [
+        ("comments;events=1000;gap=0.05", "timeout"),
+        ("comments;events=3;no_done", "lost"),
+        ("events=1;drop=event", "lost"),
+    ],
+)
+def test_a_stream_without_an_event_is_no_answer_yet(
+    shared_rig: Rig, worker: WorkerProcess, fake: str, kind: str
+) -> None:
+    name = next(f"r{number}" for number, (fault, _) in enumerate(FAULTS) if fault == "hang")
+    answer = ask(
+        worker,
+        name if kind == "timeout" else "slow",
+        stream=True,
+        metadata={"fake:student-model": fake},
+    )
+    assert answer.headers["x-limbeck-served-by"] == "teacher"
+    assert answer.text.startswith("data: ") and answer.text.endswith("data: [DONE]\n\n")
+    assert _end(shared_rig, answer).fallback == kind
+
+
+def test_comments_before_the_first_event_pass_with_it(worker: WorkerProcess) -> None:
+    fake = {"fake:student-model": "preamble"}
+    answer = ask(worker, "slow", stream=True, metadata=fake)
+    assert answer.headers["x-limbeck-served-by"] == "student"
+    assert answer.text.startswith(": waiting\n\ndata: ")
+    assert answer.text.endswith("data: [DONE]\n\n")
+
+
 def test_the_clients_bound_leaves_time_for_the_teacher(worker: WorkerProcess) -> None:
     fake = {"fake:student-model": "hang"}
     answer = ask(worker, "slow", metadata=fake, headers={"x-limbeck-timeout-ms": "800"})
@@ -295,3 +326,7 @@ def test_internal_upstreams_get_id_and_deadline(rig: Rig, upstream: FakeUpstream
     assert headers["authorization"] == "Bearer between-us"
     assert headers["x-limbeck-inference-id"] == answer.headers["x-limbeck-inference-id"]
     assert 4000 < int(headers["x-limbeck-deadline-ms"]) <= 5000
+    # Nothing is recorded of it, by a program host either, which records what has an id.
+    assert ask(worker, store=False).status_code == 200
+    headers = upstream.received[-1].headers
+    assert "x-limbeck-inference-id" not in headers and "x-limbeck-deadline-ms" in headers

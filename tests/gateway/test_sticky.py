@@ -50,19 +50,26 @@ def test_the_header_is_the_first_choice() -> None:
 
 def test_the_order_of_keys() -> None:
     body: dict[str, Any] = {
-        "prompt_cache_key": "cache",
         "safety_identifier": "safety",
         "user": "user",
         "messages": _CHAT,
     }
     assert sticky_key("conversation", _head(**body), trace_id="t") == "conversation"
-    for name in ("prompt_cache_key", "safety_identifier", "user"):
+    for name in ("user", "safety_identifier"):
         assert sticky_key(None, _head(**body), trace_id="t") == body.pop(name)
     opening = sticky_key(None, _head(**body), trace_id="t")
     assert opening != "t"
     assert sticky_key(None, _head(), trace_id="t") == "t"
     assert sticky_key(None, _head(messages="no list"), trace_id="t") == "t"
     assert sticky_key(None, _head(messages=[]), trace_id="t") == "t"
+
+
+def test_users_of_one_prompt_are_not_one() -> None:
+    keys = {
+        sticky_key(None, _head(prompt_cache_key="support-v3", **who), trace_id="t")
+        for who in ({"user": "ada"}, {"user": "bob"}, {"messages": _CHAT})
+    }
+    assert len(keys) == 3
 
 
 def test_the_key_of_a_chat_is_stable_over_its_turns() -> None:
