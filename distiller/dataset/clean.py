@@ -71,8 +71,12 @@ def decontaminate(train: Sequence[Row], held_out: Sequence[Row], *, program: boo
 
 def near_inputs(rows: Sequence[Row], others: Sequence[Row], *, program: bool) -> list[bool]:
     """Say for each row whether its inputs are near those of one of the others."""
-    texts = without_template([_compared(row, program=program) for row in (*rows, *others)])
-    return near_rows(texts[: len(rows)], texts[len(rows) :])
+    read = [_read(row, program=program) for row in (*rows, *others)]
+    near = []
+    for reading in dict.fromkeys(zip(*read, strict=True)):
+        texts = without_template(reading)
+        near.append(near_rows(texts[: len(rows)], texts[len(rows) :]))
+    return [any(marks) for marks in zip(*near, strict=True)]
 
 
 def cap_exam(exam: Sequence[Row], most: int) -> Cleaned:
@@ -119,10 +123,10 @@ def _answer(row: Row) -> bytes:
     return canonical({k: v for k, v in row.outputs.items() if k not in ABOUT_THE_ANSWER})
 
 
-def _compared(row: Row, *, program: bool) -> str:
-    if program:
-        return "\n".join(flatten(row.inputs[name]) for name in sorted(row.inputs))
-    return user_text(messages_of(row.request))
+def _read(row: Row, *, program: bool) -> tuple[str, ...]:
+    """The texts that a student reads of a row: on a plain route a classifier reads less."""
+    inputs = "\n".join(flatten(row.inputs[name]) for name in sorted(row.inputs))
+    return (inputs,) if program else (inputs, user_text(messages_of(row.request)))
 
 
 def _drop(row: Row, reason: Drop) -> Dropped:

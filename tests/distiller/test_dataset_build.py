@@ -238,6 +238,26 @@ def test_train_rows_near_a_held_out_row_are_dropped_never_the_other(bucket: int)
     assert any("decontamination took 67%" in warning for warning in dataset.funnel.warnings)
 
 
+@pytest.mark.parametrize("held_out_first", [True, False])
+def test_a_conversation_that_ends_with_a_held_out_question_is_near_it(held_out_first: bool) -> None:
+    """A classifier reads the newest message alone, whatever was said before it."""
+
+    def asked(number: int, *texts: str, **changes: Any) -> Trace:
+        messages = [{"role": "user", "content": text} for text in texts]
+        return trace(number, "", request=json.dumps({"messages": messages}), **changes)
+
+    question = "My card was declined at the supermarket"
+    long = (
+        "Hello there, I have been a customer since 2019 and would like to ask you this",
+        question,
+    )
+    held_out, taught = [(question,), long] if held_out_first else [long, (question,)]
+    log = [asked(1, *held_out, bucket=3, gold='"refund"'), asked(2, *taught), asked(3, "other")]
+    dataset = made(log)
+    assert [row.trace_id for row in dataset.split(Split.TRAIN)] == [trace_uuid(3)]
+    assert dataset.funnel.dropped == {Drop.NEAR_HOLDOUT: 1}
+
+
 def test_the_exam_is_capped_by_a_stable_hash() -> None:
     log = [trace(n, f"question {n}", bucket=3, gold='"x"') for n in range(40)]
     spec = msgspec.structs.replace(SPEC, max_exam_rows=10)
