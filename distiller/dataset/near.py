@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from distiller.dataset.text import normalise
+from distiller.dataset.text import bare
 
 _SHINGLE = 5
 _PERMUTATIONS = 128
@@ -84,7 +84,7 @@ class NearIndex:
         self._shingles: list[frozenset[str]] = []
         self._bands: defaultdict[tuple[int, bytes, Slots], list[int]] = defaultdict(list)
         for text in dict.fromkeys(texts):
-            self._exact.add(normalise(text))
+            self._exact.add(bare(text))
             number = len(self._shingles)
             self._shingles.append(shingles(text))
             for key in _keys(text):
@@ -92,7 +92,7 @@ class NearIndex:
 
     def near(self, text: str) -> bool:
         """Equal after normalisation, or near with the same digits, ids and negations."""
-        if normalise(text) in self._exact:
+        if bare(text) in self._exact:
             return True
         met: set[int] = set()
         for key in _keys(text):

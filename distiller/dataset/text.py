@@ -5,7 +5,7 @@ Only inputs are compared, never rendered prompts: a shared instruction makes all
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
@@ -14,7 +14,12 @@ from typing import Any
 import msgspec
 
 from traces.chat import last_user_text, text_of
+from traces.inputs import normalise
 
+_PUNCTUATION = ".,;:!?"
+#: "top-up" is "top up", but 3-2 is not 3 2
+_HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u2010](?=[^\W\d_])")
+_QUOTES = "\"'\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a"
 #: a line in at least this share of the texts is part of a template
 _CONSTANT_SHARE = 0.9
 #: shorter lines are too little to call them a template
@@ -30,23 +35,15 @@ class _Request(msgspec.Struct):
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
-class _WordCharacters(dict[int, str]):
-    """Translation table: letters, marks, digits and symbols stay, all else becomes a space."""
+def bare(text: str) -> str:
+    """Normalised, without quotes around words, punctuation behind them and hyphens in them.
 
-    def __missing__(self, code: int) -> str:
-        character = chr(code)
-        kept = character if unicodedata.category(character)[0] in "LMNS" else " "
-        self[code] = kept
-        return kept
-
-
-_WORDS = _WordCharacters()
-
-
-def normalise(text: str) -> str:
-    """Lower case, without punctuation, single spaces. A text of punctuation alone stays."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(folded.translate(_WORDS).split()) or folded.strip()
+    Signs and symbols stay ("-5", "2*3", "C#", "!valid"), as does a text of punctuation alone.
+    """
+    normalised = normalise(text)
+    words = _HYPHEN.sub(" ", normalised).split()
+    stripped = (word.lstrip(_QUOTES).rstrip(_QUOTES + _PUNCTUATION) for word in words)
+    return " ".join(word for word in stripped if word) or normalised
 
 
 def canonical(value: Any) -> bytes:
@@ -65,13 +62,13 @@ def flatten(value: Any) -> str:
 
 
 def inputs_key(inputs: dict[str, Any]) -> str:
-    """Hash of a predictor's normalised inputs: what "the same input" means."""
-    return digest({name: normalise(flatten(value)) for name, value in inputs.items()})
+    """Hash of a predictor's inputs, texts normalised: what "the same input" means."""
+    return digest({k: bare(v) if isinstance(v, str) else v for k, v in inputs.items()})
 
 
 def messages_key(messages: Sequence[dict[str, Any]]) -> str:
     """Hash of the normalised messages; another system prompt makes another input."""
-    return digest([[m.get("role"), normalise(text_of(m.get("content")))] for m in messages])
+    return digest([[m.get("role"), bare(text_of(m.get("content")))] for m in messages])
 
 
 def messages_of(request: str) -> list[dict[str, Any]]:
