@@ -26,13 +26,14 @@ from distiller.http import (
     shape_errors,
 )
 from distiller.skeleton import stale_reason
-from distiller.student_server.answer import Answer, Declined, Question, Stale
+from distiller.student_server.answer import Answer, Declined, Stale, Unusable
 from distiller.student_server.completion import Shape, completion, events
 from distiller.student_server.library import Library, UnknownModel
 from distiller.student_server.metrics import Metrics
 from distiller.student_server.pool import Pool
 from distiller.student_server.request import ChatRequest, parse_chat_request
 from distiller.student_server.settings import StudentServerSettings
+from programs.json_values import json_object
 
 __all__ = ["StudentServerSettings", "serve"]
 
@@ -97,7 +98,7 @@ def _answering_routes(library: Library, pool: Pool, metrics: Metrics) -> APIRout
         try:
             request = parse_chat_request(await http.body())
             answer = await pool.run(
-                lambda: _answer(library, request.model, request.question),
+                lambda: _answer(library, request),
                 deadline_s=_deadline_s(http),
             )
         except (Declined, ArtefactError, MissingExtra) as error:
@@ -110,12 +111,15 @@ def _answering_routes(library: Library, pool: Pool, metrics: Metrics) -> APIRout
     return routes
 
 
-def _answer(library: Library, name: str, question: Question) -> Answer:
+def _answer(library: Library, request: ChatRequest) -> Answer:
     """Runs in an inference thread, as loading a model takes a while too."""
-    model = library.get(name)
-    if reason := stale_reason(model.manifest.skeleton, question.messages):
-        raise Stale(f"{name} is stale: {reason}")
-    return model.answer(question)
+    model = library.get(request.model)
+    if reason := stale_reason(model.manifest.skeleton, request.question.messages):
+        raise Stale(f"{request.model} is stale: {reason}")
+    answer = model.answer(request.question)
+    if request.as_json and json_object(answer.text) is None:
+        raise Unusable("response_format asks for JSON, and the answer is no JSON object")
+    return answer
 
 
 def _respond(request: ChatRequest, answer: Answer) -> Response:

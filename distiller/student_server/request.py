@@ -12,6 +12,7 @@ import msgspec
 
 from distiller.chat import Message, message_of
 from distiller.student_server.answer import BadInputs, Question
+from programs.answer import wants_json
 
 INPUTS_KEY = "limbeck_inputs"
 
@@ -24,6 +25,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
     include_usage: bool
     logprobs: bool
+    #: the answer must be a JSON object; that it fits a schema is not checked
+    as_json: bool
 
 
 class _StreamOptions(msgspec.Struct, frozen=True):
@@ -40,6 +43,7 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     tools: list[Any] | None = None
+    response_format: Any = None
     metadata: dict[str, Any] | None = None
 
 
@@ -64,6 +68,7 @@ def parse_chat_request(body: bytes) -> ChatRequest:
         stream=bool(sent.stream),
         include_usage=bool(sent.stream_options and sent.stream_options.include_usage),
         logprobs=bool(sent.logprobs),
+        as_json=wants_json({"response_format": sent.response_format}),
     )
 
 

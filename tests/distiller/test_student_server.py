@@ -158,6 +158,15 @@ class TestDeclining:
         assert kind(response) == (412, "stale")
         assert "1 line(s) of the training prompts are missing" in response.text
 
+    @pytest.mark.parametrize("wanted", ["json_object", "json_schema"])
+    def test_a_text_is_no_answer_where_json_is_asked_for(self, world: World, wanted: str) -> None:
+        asked = {"type": wanted, "json_schema": {"name": "x", "schema": {"type": "object"}}}
+        response = world.ask_plain("the lamp arrived broken", response_format=asked)
+        assert kind(response) == (502, "unusable")
+        assert "no JSON object" in response.json()["error"]["message"]
+        response = world.ask_plain("the lamp arrived broken", response_format={"type": "text"})
+        assert kind(response) == (200, None)
+
     @pytest.mark.parametrize(
         "name", ["tickets.answer@s1-0000", "../published", "a@b", "%2e%2e.x@y", "x" * 5000, "@", ""]
     )
