@@ -42,12 +42,16 @@ def test_demo_with_the_classifier(tmp_path: Path) -> None:
     report = (tmp_path / "demo" / "report.html").read_text()
     assert "ROLLED_BACK" in report and "<svg" in report
     events = (tmp_path / "demo" / "data" / "rollouts" / "events.jsonl").read_text().splitlines()
-    moves = [(event["stage_to"], event["event"]) for event in map(json.loads, events)]
-    stages = [stage for stage, _ in moves[:7]]
-    assert stages == ["SHADOW", "READY", "R1", "R5", "R25", "R50", "LIVE"]
-    # The warning guard may be a moment faster; the drill at the end adds a row for the route.
-    ending = [move for move in moves[7:] if move not in (("HELD", "warn"), (None, "rollback"))]
-    assert ending == [("ROLLED_BACK", "quality_alarm")]
+    # On a busy machine a late student is held for a while, and returns; the warning guard may be a
+    # moment faster than the alarm; the drill at the end adds a row for the route.
+    moves = [
+        (event["stage_to"], event["event"])
+        for event in map(json.loads, events)
+        if event["stage_to"] and event["event"] not in ("availability_alarm", "healthy", "warn")
+    ]
+    stages = [stage for stage, _ in moves]
+    assert stages == ["SHADOW", "READY", "R1", "R5", "R25", "R50", "LIVE", "ROLLED_BACK"]
+    assert moves[-1] == ("ROLLED_BACK", "quality_alarm")
     serve_again(tmp_path / "demo")
 
 
