@@ -109,6 +109,12 @@ def _changed(view: View) -> str | None:
     return None if what_changed(view) else "teacher, metric and bar are those of the evidence"
 
 
+def _unchanged(view: View) -> str | None:
+    """The tick that notices a change may come after the approval of what was shown before it."""
+    changes = what_changed(view)
+    return f"not as in the evidence any more: {', '.join(changes)}" if changes else None
+
+
 def _report_current(view: View) -> str | None:
     current, given = view.signal.facts.report, view.signal.report
     if current is None:
@@ -262,6 +268,7 @@ WARNING = Condition("warning detector fires", _guard_says("warn"))
 NO_WARNING = Condition("no warning, no alarm", _guard_says("clear"))
 RECOVERED = Condition("fresh gate passes", _with_evidence(_recovered))
 CHANGED = Condition("teacher, metric or bar changed", _changed)
+UNCHANGED = Condition("teacher, metric and bar unchanged", _unchanged)
 REPORT_CURRENT = Condition("report is the current one", _report_current)
 MAY_APPROVE = Condition("a person, or approval = none", _may_approve)
 SETTLED = Condition("control has settled", _settled)

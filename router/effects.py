@@ -112,7 +112,8 @@ def change(rollout: Rollout, move: Move) -> Rollout:
         guard_from=move.ts,
         return_from=move.ts if warned else None,
     )
-    return replace(held, k=move.k, marks=marks, hashes=move.hashes, why=move.reason)
+    # A step that was approved, was approved on the old evidence.
+    return replace(held, k=move.k, marks=marks, hashes=move.hashes, why=move.reason, consent=False)
 
 
 def release(*ended: HeldReason) -> Effect:

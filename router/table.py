@@ -94,6 +94,7 @@ _RAMP = (
         when=(
             when.MAY_APPROVE,
             when.REPORT_CURRENT,
+            when.UNCHANGED,
             when.GATE_PROMOTES,
             when.LABELLED,
             when.NO_FREEZE,
@@ -109,7 +110,7 @@ _RAMP = (
         Event.APPROVE,
         Target.SAME,
         do.consent,
-        when=(when.EVERY_STEP, when.MAY_APPROVE, when.REPORT_CURRENT),
+        when=(when.EVERY_STEP, when.MAY_APPROVE, when.REPORT_CURRENT, when.UNCHANGED),
     ),
     Row(
         RAMP,
@@ -139,7 +140,7 @@ _RAMP = (
         when=(when.ON_LIVE, when.NEWER_LIVE),
     ),
     Row(
-        EXPOSED, Event.DRY_RUN_ENDED, Stage.READY, do.make_ready, when=(when.DRY, when.DRY_RUN_OFF)
+        SERVING, Event.DRY_RUN_ENDED, Stage.READY, do.make_ready, when=(when.DRY, when.DRY_RUN_OFF)
     ),
 )
 

@@ -20,6 +20,7 @@ from tests.router.build import (
     NOW,
     POLICY,
     Log,
+    every_step,
     facts,
     rollout,
     route,
@@ -63,6 +64,28 @@ def test_a_changed_teacher_begins_the_evidence_afresh_at_the_same_weight() -> No
     assert held.hashes.teacher == "t2"
     log.send(Event.GATE_PROMOTE, evidence=summary(k=2), facts=facts(hashes=other), **AUTO)
     assert stage(log) is Stage.LIVE
+
+
+def test_a_step_that_was_approved_on_old_evidence_is_not_on_the_new() -> None:
+    log = Log(every_step())
+    raise_to_r1(log, "s1", 1)
+    log.send(Event.APPROVE, report="report-R1", facts=facts(report="report-R1"), ts=NOW + 60.0)
+    assert log.route.get("s1").consent  # type: ignore[union-attr]
+    other = facts(hashes=replace(HASHES, teacher="t2"))
+    log.send(Event.CHANGED, facts=other, ts=NOW + 120.0, **AUTO)
+    log.send(Event.GATE_PROMOTE, evidence=summary(k=2), facts=other, ts=NOW + 180.0, **AUTO)
+    up = signal(Event.ADVANCE, evidence=summary(k=2), facts=other, ts=NOW + DAY_S, **AUTO)
+    refused = step(log.route, up, log.policy)
+    assert isinstance(refused, Refusal) and "every step needs approval" in refused.reason
+
+
+@pytest.mark.parametrize("where", [Stage.READY, Stage.R1])
+def test_nobody_approves_what_has_changed_since(where: Stage) -> None:
+    policy = every_step()
+    changed = facts(hashes=replace(HASHES, teacher="t2", metric="m2"))
+    refused = step(route(rollout(where)), signal(Event.APPROVE, facts=changed), policy)
+    assert isinstance(refused, Refusal)
+    assert refused.reason == "not as in the evidence any more: teacher, metric"
 
 
 def test_ready_goes_back_when_the_metric_changed_or_nobody_approved() -> None:
@@ -211,6 +234,28 @@ def test_a_dry_run_goes_all_the_way_without_a_request_served_and_ends_at_ready()
         1,
     )
     assert fold("triage", log.events) == log.route
+
+
+@pytest.mark.parametrize("order", [Event.PAUSE, Event.KILL])
+def test_the_end_of_a_dry_run_undoes_no_hold_of_a_person(order: Event) -> None:
+    nobody = facts(served=0)
+    log = Log(Policy(rollout=RolloutPolicy(dry_run=True, approval="none")))
+    raise_to_r1(log, "s1", 1)
+    if order is Event.KILL:
+        everywhere(log, Event.KILL)
+        everywhere(log, Event.UNKILL)
+    else:
+        log.send(order)
+    log.policy = Policy(rollout=RolloutPolicy(approval="none"))
+    held = decided(log, NOW + DAY_S, nobody)
+    assert held.transition is None and "a person ends it by resume" in held.reason
+    log.send(Event.RESUME, ts=NOW + 2 * DAY_S)
+    assert log.route.get("s1").weight == 0.0  # type: ignore[union-attr]
+    ended = decided(log, NOW + 2 * DAY_S, nobody)
+    assert ended.transition is not None, ended.reason
+    assert ended.transition.event.event is Event.DRY_RUN_ENDED
+    log.append(ended.transition)
+    assert stage(log) is Stage.READY and not log.route.get("s1").dry  # type: ignore[union-attr]
 
 
 def decided(log: Log, now: float, known: Facts) -> Decision:

@@ -120,6 +120,9 @@ def falsify(name: str, known: dict[str, Any], subject: Rollout) -> tuple[Rollout
         "model or artefact gone": {"facts": replace(old, lost=None)},
         "artefact there": {"facts": replace(old, lost="deprecated")},
         "teacher, metric or bar changed": {"facts": replace(old, hashes=HASHES)},
+        "teacher, metric and bar unchanged": {
+            "facts": replace(old, hashes=replace(HASHES, metric="m2"))
+        },
         "report is the current one": {"report": "an older one"},
         "a person, or approval = none": {"actor": "auto"},
         "no freeze": {"facts": replace(old, freeze="holidays")},
