@@ -12,12 +12,10 @@ from control.health import HealthWatch
 from control.measure import Measure
 from control.rollouts import Rollouts
 from control.stored_pair import Sides
-from router.stages import Stage
+from router.stages import ENDED
 from router.state import Rollout
 from router.verdicts import EvidenceSummary
 from traces.store import Store
-
-_ENDED = frozenset({Stage.ROLLED_BACK, Stage.REJECTED})
 
 
 class Feeds:
@@ -61,7 +59,7 @@ class Feeds:
         present = {CandidateKey(route=route.name, student=r.student, k=r.k) for r in rollouts}
         for key in [key for key in self._feeds if key.route == route.name and key not in present]:
             del self._feeds[key]
-        alive = [rollout for rollout in rollouts if rollout.stage not in _ENDED]
+        alive = [rollout for rollout in rollouts if rollout.stage not in ENDED]
         self._health.read(
             route.name,
             alive,

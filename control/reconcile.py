@@ -28,11 +28,10 @@ from router.decide import decide
 from router.events import Event, Facts, Signal
 from router.rollout import Transition
 from router.snapshot import Snapshot
-from router.stages import HeldReason, Stage
+from router.stages import ENDED, HeldReason
 from router.state import Rollout, weights
 
 _log = logging.getLogger("limbeck.control")
-_ENDED = frozenset({Stage.ROLLED_BACK, Stage.REJECTED})
 _UNREAD = (
     "{stage}: control has just started and must read first what happened until then: nothing "
     "moves, and no lease is renewed"
@@ -145,14 +144,14 @@ class Reconciler:
 
     def _check_all(self, route: RouteConfig) -> None:
         for rollout in self._rollouts.of(route.name).rollouts:
-            if rollout.stage not in _ENDED:
+            if rollout.stage not in ENDED:
                 self._check_replay(route, rollout)
 
     def _reconcile(self, route: RouteConfig, known: Known) -> None:
         now = time.time()
         self._feeds.read(route, known)
         self._register(route)
-        alive = [r for r in self._rollouts.of(route.name).rollouts if r.stage not in _ENDED]
+        alive = [r for r in self._rollouts.of(route.name).rollouts if r.stage not in ENDED]
         if known.collected_to < self._started:
             # Of what nobody has read yet, health and traffic look like those of a quiet night.
             for rollout in alive:

@@ -40,11 +40,9 @@ from control.status import (
 from distiller import distillations, jobs
 from distiller.jobs import Job
 from router.snapshot import Snapshot
-from router.stages import Stage
+from router.stages import ENDED
 from router.state import Rollout
 from traces.store import Store
-
-_ENDED = frozenset({Stage.ROLLED_BACK, Stage.REJECTED})
 
 
 class _Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,7 +212,7 @@ class StatusView:
     def _student(self, route: RouteConfig, rollout: Rollout, now: float) -> StudentStatus:
         made = self._facts.student(route.name, rollout.student)
         key = CandidateKey(route=route.name, student=rollout.student, k=rollout.k)
-        over = rollout.stage in _ENDED
+        over = rollout.stage in ENDED
         reason = self._reconciler.reasons.get((route.name, rollout.student))
         return StudentStatus(
             student=rollout.student,

@@ -61,6 +61,8 @@ RAMP = (Stage.R1, Stage.R5, Stage.R25, Stage.R50)
 SERVING = (*RAMP, Stage.LIVE)
 #: Stages that may have weight.
 EXPOSED = (*SERVING, Stage.HELD)
+#: No traffic and no evidence any more.
+ENDED = frozenset({Stage.ROLLED_BACK, Stage.REJECTED})
 #: A hold for one of these takes the weight away.
 ZERO_WEIGHT = frozenset({HeldReason.AVAILABILITY, HeldReason.UNKILLED, HeldReason.REPLAY})
 #: A person's `resume` ends these.
