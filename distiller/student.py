@@ -105,6 +105,7 @@ def predictor_folder(folder: Path, predictor: str) -> Path:
 def publish_student(students: Path, student: Student, models: Mapping[str, Path]) -> Student:
     """Copy the trained ``models`` (predictor -> folder) into a new student and publish it.
 
+    One publication of a route at a time: what an earlier one left that was killed is removed.
     Returns the student with its ``artefact_sha256``. Publishing the same student again is a no-op;
     another one under the same id raises `ArtefactError`, as do damaged models.
     """
@@ -113,6 +114,9 @@ def publish_student(students: Path, student: Student, models: Mapping[str, Path]
             f"student {student.route}@{student.student} names the predictors "
             f"{sorted(student.predictors)}, the models are for {sorted(models)}"
         )
+    prefix = f".publishing-{quote(student.route, safe='')}@"
+    for leftover in students.glob(f"{prefix}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     for folder in models.values():
         verify(folder)
     student = msgspec.structs.replace(student, artefact_sha256=artefact_sha256(models))
@@ -120,7 +124,7 @@ def publish_student(students: Path, student: Student, models: Mapping[str, Path]
     if final.exists():
         return _same_student(final, student)
     students.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".publishing-", dir=students))
+    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=students))
     try:
         for predictor, folder in models.items():
             shutil.copytree(folder, predictor_folder(temporary, predictor))

@@ -41,6 +41,8 @@ class FileStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(".file-*"):
+            leftover.unlink()
 
     def add(self, source: BinaryIO, *, filename: str, purpose: str) -> UploadedFile:
         """Check and store a file. Raises `ApiError` 400 with the number of the wrong line."""

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -62,6 +65,28 @@ def student(route: str, predictors: list[str], name: str = "s1-abcd") -> Student
     )
 
 
+#: publishes as the test does, until the kernel ends the process at the first large file
+PUBLISH_AND_DIE = """
+import resource, signal, sys
+from pathlib import Path
+import msgspec
+from distiller.student import Student, publish_student
+
+students, model = map(Path, sys.argv[1:3])
+student = msgspec.json.decode(sys.argv[3], type=Student)
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+publish_student(students, student, {"answer": model})
+"""
+
+
+def publish_and_die(students: Path, student: Student, model: Path) -> None:
+    command = [sys.executable, "-c", PUBLISH_AND_DIE, str(students), str(model)]
+    ended = subprocess.run([*command, msgspec.json.encode(student).decode()])
+    assert ended.returncode == -signal.SIGXFSZ
+
+
 class TestArtefact:
     def test_a_sealed_folder_verifies(self, tmp_path: Path) -> None:
         folder = model(tmp_path / "m")
@@ -112,6 +137,18 @@ class TestStudent:
         assert publish_student(tmp_path / "s", later, models) == made
         with pytest.raises(ArtefactError, match="ids are never reused"):
             publish_student(tmp_path / "s", later, {"answer": model(tmp_path / "b", "2")})
+
+    def test_what_a_killed_publication_left_goes_with_the_routes_next_one(
+        self, tmp_path: Path
+    ) -> None:
+        students, made = tmp_path / "s", student("r", ["answer"])
+        folder = model(tmp_path / "a", "weights " * 1_000)
+        publish_and_die(students, made, folder)
+        (left,) = students.iterdir()
+        publish_student(students, student("r.2", ["answer"]), {"answer": folder})
+        assert left.exists(), "another route may be publishing"
+        publish_student(students, made, {"answer": folder})
+        assert sorted(p.name for p in students.iterdir()) == ["r.2@s1-abcd", "r@s1-abcd"]
 
     def test_models_and_predictors_must_agree(self, tmp_path: Path) -> None:
         with pytest.raises(ArtefactError, match=r"the models are for \['b'\]"):

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from tests.distiller.processes import Server, free_port, refusal, trainer
-from tests.distiller.sdk_jobs import ENDED, create, ended, rows, slow_rows
+from tests.distiller.sdk_jobs import ENDED, create, ended, rows, slow_rows, upload
 from tests.polling import until
 
 
@@ -77,6 +77,18 @@ class TestRestarts:
             assert server.stop() == 0
         with trainer(tmp_path) as server:
             assert ended(server.client(), job_id, seconds=120).status == "succeeded"
+
+    def test_what_an_upload_left_that_was_killed_goes_at_the_next_start(
+        self, tmp_path: Path
+    ) -> None:
+        with trainer(tmp_path) as server:
+            file_id = upload(server.client(), rows(3))
+            server.kill()
+        left = tmp_path / "files" / ".file-0123"
+        left.write_bytes(rows(1))
+        with trainer(tmp_path) as server:
+            assert server.client().files.retrieve(file_id).bytes == len(rows(3))
+            assert not left.exists()
 
     def test_two_services_can_t_share_a_folder_or_a_port(self, tmp_path: Path) -> None:
         with trainer(tmp_path / "a") as server:
