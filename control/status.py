@@ -15,7 +15,7 @@ class TickStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     runs: int
     failures: int
-    #: of the last run that failed; None: none has
+    #: of the newest run; None: it went well
     last_error: str | None
     #: duration of the last run, seconds
     last_s: float

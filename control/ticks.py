@@ -103,7 +103,7 @@ class Ticks:
             before,
             runs=before.runs + 1,
             failures=before.failures + (error is not None),
-            last_error=words or before.last_error,
+            last_error=words,
             last_s=time.monotonic() - started,
         )
         if words is None:

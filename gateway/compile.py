@@ -43,9 +43,13 @@ class _Schema(msgspec.Struct):
 class Compiler:
     """Compiles snapshots, and owns the clients of all upstreams."""
 
-    def __init__(self, wheel: Wheel, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, wheel: Wheel, environ: Mapping[str, str], *, keys_needed: bool = False
+    ) -> None:
+        """``keys_needed``: other machines reach this worker, so apps must have keys."""
         self._wheel = wheel
         self._environ = environ
+        self._keys_needed = keys_needed
         self._clients: _Clients = {}
 
     @property
@@ -54,7 +58,7 @@ class Compiler:
         return self._clients.values()
 
     def compile(self, snapshot: Snapshot, overrides: dict[str, Override]) -> InForce:
-        """Compile a snapshot; raise `SnapshotError` for one that contradicts itself."""
+        """Compile a snapshot; raise `SnapshotError` for one that can't be served."""
         clients: _Clients = {}
         try:
             in_force = self._compile(snapshot, overrides, clients)
@@ -72,6 +76,11 @@ class Compiler:
     def _compile(
         self, snapshot: Snapshot, overrides: dict[str, Override], clients: _Clients
     ) -> InForce:
+        if self._keys_needed and not snapshot.keys:
+            raise SnapshotError(
+                "it holds no keys, and this worker listens beyond its own machine: add [gateway]"
+                " keys, or listen on 127.0.0.1"
+            )
         upstreams = {
             name: self._endpoint(name, upstream, clients)
             for name, upstream in snapshot.upstreams.items()

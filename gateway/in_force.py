@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 
 from gateway.errors import Refusal
+from gateway.request_headers import is_student_id
 from gateway.upstream.client import Client
 from router.snapshot import AppKey, Override, Route, Snapshot, Target
 
@@ -75,7 +76,10 @@ class InForce:
         found = self.models.get(model)
         if found is not None:
             return found
-        name, at, _ = model.partition("@")
+        name, at, pin = model.partition("@")
+        if at and name in self.models and is_student_id(pin):
+            # It was taken back, or never was: whoever pinned requests to it has the teacher.
+            return self.models[name][0], pin
         if self.passthrough is None or (at and name in self.models):
             raise Refusal(
                 404,

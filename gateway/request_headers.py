@@ -47,7 +47,7 @@ _READ = (
 )
 _FLAGS = {b"true": True, b"1": True, b"false": False, b"0": False}
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-_PIN = re.compile(r"teacher|student|s\d+-[0-9a-f]+")
+_STUDENT_ID = re.compile(r"s\d+-[0-9a-f]+")
 _MAX_TEXT = 512
 MAX_TIMEOUT_MS = 24 * 3_600_000
 
@@ -128,12 +128,17 @@ def _flag(found: dict[bytes, bytes], name: bytes) -> bool:
     return flag
 
 
+def is_student_id(text: str) -> bool:
+    """Whether ``text`` has the form of a student's id, such as ``s7-3fa2``."""
+    return _STUDENT_ID.fullmatch(text) is not None
+
+
 def _pin(found: dict[bytes, bytes]) -> str | None:
     value = found.get(b"x-limbeck-pin")
     if value is None:
         return None
     pin = value.decode("latin-1").strip()
-    if not _PIN.fullmatch(pin):
+    if pin not in ("teacher", "student") and not is_student_id(pin):
         raise _wrong(b"x-limbeck-pin", value, "use teacher, student, or a student's id (s7-3fa2)")
     return pin
 

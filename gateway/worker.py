@@ -35,6 +35,7 @@ from gateway.exposition import Exposition
 from gateway.follow import Follower
 from gateway.front import Front
 from gateway.in_force import InForce
+from gateway.loopback import is_loopback
 from gateway.overrides import OverrideFolder
 from gateway.wheel import Wheel
 from traces.record import Feedback
@@ -98,7 +99,8 @@ class Worker:
         self._breakers = Breakers()
         self._counters = Counters()
         self._wheel = Wheel()
-        self._compiler = Compiler(self._wheel, os.environ)
+        keys_needed = not is_loopback(settings.host)
+        self._compiler = Compiler(self._wheel, os.environ, keys_needed=keys_needed)
         self._acknowledgement = AcknowledgementFile(settings.acknowledgements, settings.worker)
         self._recorder = Recorder(
             lambda: SpoolWriter(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from control.config.fields import is_loopback
 from control.config.policy_sections import Section
 from control.config.problems import unknown
 from control.config.sections import ControlSection, FileSection, RouteSection
+from gateway.loopback import is_loopback
 from gateway.upstream.address import clean_key
 from router.snapshot import Target
 

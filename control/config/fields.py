@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -24,16 +23,6 @@ _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 def _wrong(message: str) -> PydanticCustomError:
     return PydanticCustomError("limbeck", "{message}", {"message": message})
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches ``host``."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _address(value: object) -> object:

@@ -48,6 +48,7 @@ async def test_a_failure_that_repeats_is_logged_once(caplog: pytest.LogCaptureFi
     logged = [record.exc_info[1] for record in caplog.records if record.exc_info]
     assert [str(error) for error in logged] == ["a", "b", "b"]
     assert ticks.health[0].failures == 6, "all are counted"
+    assert ticks.health[0].last_error is None, "the last one went well"
 
 
 async def test_stop_waits_for_the_tick_under_way_and_a_tick_never_runs_beside_itself() -> None:

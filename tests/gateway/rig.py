@@ -171,6 +171,7 @@ class Rig:
         self,
         worker: str = "w1",
         *,
+        host: str = "127.0.0.1",
         port: int | None = None,
         spool_policy: Literal["availability", "audit"] = "availability",
         max_spool_bytes: int = 1 << 30,
@@ -181,7 +182,7 @@ class Rig:
         arguments: tuple[str, ...] = (),
     ) -> WorkerProcess:
         settings = WorkerSettings(
-            host="127.0.0.1",
+            host=host,
             port=port or free_port(),
             worker=worker,
             snapshot=self.snapshot,

@@ -14,8 +14,9 @@ import pytest
 
 from gateway.errors import WorkerStartError
 from gateway.worker import WorkerSettings, serve
+from router.snapshot import AppKey
 from tests.fakes.upstream import FakeUpstream
-from tests.gateway.rig import HTTP, Rig, ask, free_port, snapshot
+from tests.gateway.rig import HTTP, Rig, ask, free_port, keys, snapshot
 from tests.polling import until
 from traces.spool import is_orphan, list_segments
 
@@ -138,6 +139,20 @@ def test_a_kill_of_one_of_two_workers_loses_no_new_request(
     assert sum(end.worker == "w2" for end in rig.ends()) >= 20
     again = rig.start("w1", port=port)
     until(lambda: again.acknowledgement().pid == again.process.pid, what="the new worker")
+
+
+def test_beyond_its_own_machine_a_worker_serves_apps_with_keys_only(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    rig.publish(snapshot(upstream.base_url))
+    worker = rig.start(host="0.0.0.0")
+    assert ask(worker).status_code == 503
+    assert HTTP.get(f"{worker.url}/readyz").status_code == 503
+    assert "add [gateway] keys, or listen on 127.0.0.1" in worker.log.read_text()
+    rig.publish(snapshot(upstream.base_url, keys=keys(sk_app=AppKey(name="app")), version=2))
+    until(lambda: worker.acknowledgement().version == 2, what="the snapshot with a key")
+    assert ask(worker).status_code == 401
+    assert ask(worker, headers={"x-api-key": "sk-app"}).status_code == 200
 
 
 def test_a_port_in_use_is_told(tmp_path: Path) -> None:

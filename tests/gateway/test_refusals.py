@@ -75,7 +75,7 @@ def test_the_right_key_in_either_header(worker: WorkerProcess) -> None:
     assert ask(worker, headers=PINNING).status_code == 200
 
 
-@pytest.mark.parametrize("model", ["nothing", "nothing@teacher", "triage@s9-ffff", "triage@", ""])
+@pytest.mark.parametrize("model", ["nothing", "nothing@teacher", "triage@nobody", "triage@", ""])
 def test_an_unknown_model(worker: WorkerProcess, model: str) -> None:
     answer = ask(worker, model=model, headers=APP)
     assert _refused(answer) == (404, "invalid_request_error", "model_not_found")
@@ -94,7 +94,6 @@ def test_a_body_that_is_no_json(worker: WorkerProcess) -> None:
         ("x-limbeck-no-log", "maybe"),
         ("x-limbeck-nolog", "true"),
         ("x-limbeck-pin", "nobody"),
-        ("x-limbeck-pin", "s9-ffff"),
         ("x-limbeck-timeout-ms", "soon"),
     ],
 )
@@ -114,6 +113,9 @@ def test_a_wrong_header_of_ours(worker: WorkerProcess, name: str, value: str) ->
         ("triage", "student", "student"),
         ("triage", STUDENT, "student"),
         (f"triage@{STUDENT}", "student", "student"),
+        # taken back, or of another day: a pin outlives its student
+        ("triage@s9-ffff", None, "teacher"),
+        ("triage", "s9-ffff", "teacher"),
     ],
 )
 def test_pins(worker: WorkerProcess, model: str, pin: str | None, served_by: str) -> None:
@@ -123,7 +125,8 @@ def test_pins(worker: WorkerProcess, model: str, pin: str | None, served_by: str
     text = answer.json()["choices"][0]["message"]["content"]
     assert text == f"{served_by}-model: hello"
     pinned = pin is not None or "@" in model
-    assert answer.headers["x-limbeck-route-reason"] == ("pin" if pinned else "rollout")
+    reason = "default" if "s9-ffff" in (pin, model[7:]) else "pin" if pinned else "rollout"
+    assert answer.headers["x-limbeck-route-reason"] == reason
 
 
 def test_pins_that_contradict_each_other(worker: WorkerProcess) -> None:
