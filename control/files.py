@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Temporary file, fsync, rename, fsync of the folder. Makes the folder if it is missing."""
+    with temporary_file(path, data, mode=mode) as temporary:
+        os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def temporary_file(path: Path, data: bytes, *, mode: int = 0o644) -> Iterator[Path]:
+    """What is to become ``path``, whole and on the disk; removed in the end unless it was moved."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # A leading dot: readers of the folder skip it. Random: two writers never share it.
     temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
@@ -18,11 +28,9 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
+        yield temporary
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,7 +6,6 @@ waits for this. What happens afterwards (event, snapshot, removal of the file) i
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import time
@@ -15,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from control.contended import Contended
 from control.errors import FileProblem
-from control.files import write_atomically
 from control.snapshot_file import read_acknowledgement
 from router.snapshot import Override
 
@@ -61,21 +60,31 @@ def load_override(folder: Path, route: str) -> Override | None:
     the same: somebody wanted the route stopped.
     """
     path = override_path(folder, route)
-    ends = (
-        f"its requests go to the teacher meanwhile: run `limbeck rollback {route}`, which writes "
-        "it anew, or remove it"
-    )
     try:
-        override = msgspec.json.decode(path.read_bytes(), type=Override)
+        return _understood(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, msgspec.MsgspecError) as error:
-        raise FileProblem(f"{path}: can't be read ({error}); {ends}") from error
+    except OSError as error:
+        problem = f"can't be read ({error})"
+    except ValueError as error:
+        problem = str(error)
+    raise FileProblem(
+        f"{path}: {problem}; its requests go to the teacher meanwhile: run `limbeck rollback "
+        f"{route}`, which writes it anew, or remove it"
+    )
+
+
+def _understood(content: bytes) -> Override:
+    """Raises `ValueError` for a file that says nothing that control could record."""
+    try:
+        override = msgspec.json.decode(content, type=Override)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise ValueError(f"can't be read ({error})") from error
     if override.action not in _ACTIONS:
         known = ", ".join(_ACTIONS)
-        raise FileProblem(f'{path}: unknown action "{override.action}" (known: {known}); {ends}')
+        raise ValueError(f'unknown action "{override.action}" (known: {known})')
     if override.action == QUALITY_ALARM and override.student is None:
-        raise FileProblem(f"{path}: a quality alarm that names no student; {ends}")
+        raise ValueError("a quality alarm that names no student")
     return override
 
 
@@ -100,8 +109,8 @@ def write_override(
     """Put an override in force and return it, and whether it is new.
 
     A repeated command finds its override and leaves it, and so does one that orders less: a kill is
-    more than a rollback, which is more than the quality alarm of one ``student``. Raises
-    `FileProblem` if the file can't be written.
+    more than a rollback, which is more than the quality alarm of one ``student``. Two that come in
+    the same moment do so, too. Raises `FileProblem` if the file can't be written.
     """
     before = read_override(folder, route)
     if before is not None and _ACTIONS.index(before.action) >= _ACTIONS.index(action):
@@ -116,46 +125,50 @@ def write_override(
         student=student,
     )
     path = override_path(folder, route)
+    order = msgspec.json.encode(override)
     try:
-        write_atomically(path, msgspec.json.encode(override))
+        in_force = _FILES.put(path, order)
     except OSError as error:
         raise FileProblem(
             f"{path}: can't be written ({error.strerror}), so the {action} is NOT in force: free "
             "some space there or repair the permissions, or stop the student server (its requests "
             "then fall back to the teacher)"
         ) from error
-    return override, True
+    return (override, True) if in_force == order else (_understood(in_force), False)
 
 
 def remove_override(folder: Path, override: Override) -> bool:
     """Remove a folded override, unless a newer one took its place meanwhile.
 
-    Between a look and a removal a newer one may arrive all the same, so the file is moved aside and
-    looked at again. For the moment until a newer one is back, workers find no file. They miss
-    nothing: a poll lists the overrides first and reads the snapshot then, and the snapshot that
-    holds ``override``, with every weight of the route at 0, was written before this is called.
+    Where a newer one arrives just then, workers find no file for a moment. They miss nothing: a
+    poll lists the overrides first and reads the snapshot then, and the snapshot that holds
+    ``override``, with every weight of the route at 0, was written before this is called.
     """
     path = override_path(folder, override.route)
-    newer = read_override(folder, override.route)
-    if newer is not None and newer.id != override.id:
-        return False
-    aside = path.with_name(f".{path.name}.{override.id}.folded")
     try:
-        os.rename(path, aside)
-    except FileNotFoundError:
+        seen = path.read_bytes()
+        return _understood(seen).id == override.id and _FILES.take(path, seen)
+    except (FileNotFoundError, ValueError):
         return False
+
+
+def restore_overrides(folder: Path) -> None:
+    """Put in force again what a crash has left aside; for a start of control.
+
+    One that was recorded before is found to be so, and goes; one that was not, would be lost.
+    """
+    _FILES.restore(folder)
+
+
+def _rank(order: bytes) -> int:
+    """How much it orders; what can't be understood orders least."""
     try:
-        found: Override | None = msgspec.json.decode(aside.read_bytes(), type=Override)
-    except msgspec.MsgspecError:
-        found = None
-    if found is None or found.id != override.id:
-        # A person was faster: theirs goes back, unless an even newer one is there.
-        with contextlib.suppress(FileExistsError):
-            os.link(aside, path)
-        os.unlink(aside)
-        return False
-    os.unlink(aside)
-    return True
+        return _ACTIONS.index(_understood(order).action)
+    except ValueError:
+        return -1
+
+
+_FILES = Contended(rank=_rank, top=_ACTIONS.index(KILL))
 
 
 def live_workers(acknowledgements: Path) -> Iterator[tuple[str, Path]]:

@@ -27,6 +27,7 @@ from control.judging import Judging
 from control.layout import Layout
 from control.measure import measures_of
 from control.operations import Operations
+from control.override import restore_overrides
 from control.overrides import Overrides
 from control.probes import Probes
 from control.program_versions import ProgramVersions
@@ -171,6 +172,7 @@ class Parts:
                     )
         self.reconciler.begin()
         try:
+            restore_overrides(self._layout.overrides)
             self.reconciler.fold_overrides()
         except Exception:
             # It is in force, and its tick tries again; without control no route would be guarded.

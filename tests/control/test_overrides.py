@@ -127,6 +127,18 @@ def test_a_crash_between_the_events_of_two_students_is_repaired(world: World) ->
     assert read_override(world.layout.overrides, ROUTE) is None
 
 
+def test_an_order_that_a_crash_left_aside_is_folded_at_the_next_start(world: World) -> None:
+    world.to_stage(Stage.LIVE)
+    world.stop()
+    world.override(KILL)
+    path = override_path(world.layout.overrides, ROUTE)
+    # As if control had moved it aside, found that it is not the one it had folded, and died.
+    path.rename(path.with_name(f".{path.name}.0123abcd.aside"))
+    world.start()
+    assert world.parts.rollouts.of(ROUTE).killed and world.rollout.stage is Stage.KILLED
+    assert list(world.layout.overrides.iterdir()) == []
+
+
 @pytest.mark.parametrize("alarms", [True, False])
 def test_an_alarm_whose_control_died_ends_its_own_student_alone(world: World, alarms: bool) -> None:
     world.to_stage(Stage.LIVE)
