@@ -32,10 +32,16 @@ def add_who(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--actor", type=_person, default=user_name(), help="who does this (default: you)"
     )
-    parser.add_argument("--reason", default="", help="kept in the rollout's history")
+    parser.add_argument("--reason", type=_text, default="", help="kept in the rollout's history")
 
 
-def _person(name: str) -> str:
+def _text(typed: str) -> str:
+    """Keep of what is no UTF-8 (a script, an old terminal) the rest: no order fails by that."""
+    return typed.encode(errors="replace").decode()
+
+
+def _person(typed: str) -> str:
+    name = _text(typed)
     if name in NOT_PEOPLE:
         raise argparse.ArgumentTypeError(f'"{name}" is limbeck itself: give the name of a person')
     return name
@@ -58,8 +64,12 @@ def console() -> Console:
     """
     from rich.console import Console
 
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # `main` knows what to do; rich's own way out is an exit of the process
+
     width = None if sys.stdout.isatty() else _UNBOUNDED
-    return Console(highlight=False, soft_wrap=False, width=width)
+    return Plain(highlight=False, soft_wrap=False, width=width)
 
 
 def print_table(terminal: Console, table: Table) -> None:

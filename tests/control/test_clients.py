@@ -14,6 +14,7 @@ import pytest
 from control.admin_client import AdminClient
 from control.errors import BadInput, ControlError, ControlUnreachable, Refused
 from control.layout import Layout
+from control.override import read_override
 from control.report.model import Basis, Named, ReportBody
 from control.secrets import load_secrets
 from control.status import (
@@ -329,6 +330,27 @@ def test_orders(layout: Layout, admin: FakeAdmin) -> None:
         body = admin.asked[-1].body
         assert isinstance(body, dict)
         assert body["student"] == "s1-00ff"
+
+
+@pytest.mark.parametrize("order", ["rollback", "pause", "approve"])
+def test_a_reason_that_is_no_utf_8_keeps_nobody_from_an_order(
+    layout: Layout, admin: FakeAdmin, order: str
+) -> None:
+    admin.answers[f"POST /routes/triage:{order}"] = Answer(
+        Ordered(
+            route="triage", order=order, student="s1-00ff", changed=True, stage=None, weight=0.0,
+            reason="",
+        )
+    )  # fmt: skip
+    words = [order, "triage", "--reason", "caf\udce9", "--actor", "jos\udce9"]
+    words += ["--report", "abc"] if order == "approve" else []
+    assert limbeck(*words, cwd=layout.data.parent).returncode == 0
+    if order == "rollback":
+        override = read_override(layout.overrides, "triage")
+        assert override is not None and (override.actor, override.reason) == ("jos?", "caf?")
+    else:
+        body = admin.asked[-1].body
+        assert isinstance(body, dict) and (body["actor"], body["reason"]) == ("jos?", "caf?")
 
 
 @pytest.mark.parametrize(
