@@ -22,6 +22,8 @@ from programs.score import Score
 from traces.chat import last_user_text
 
 _log = logging.getLogger("limbeck.control")
+#: so many answers in a row without a score are no chance of a metric that raises now and then
+_UNSCORED = 20
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,16 +67,26 @@ class Measure:
         self.needs_label = needs_label(route)
         #: since when the metric can't be used at all; None: it can, as far as anybody has asked it
         self.fault: Fault | None = None
+        #: since when it has scored no answer though it can be used; None: it scores, or few know
+        self.scores_nothing: Fault | None = None
+        #: of the run of answers without a score that is not over: how many, since when
+        self._unscored, self._unscored_since = 0, 0.0
 
     @property
     def ready(self) -> bool:
         """The program's fields are known; until then nothing can be scored."""
         return self._route.plain or self._describe() is not None
 
-    async def mark(self, answers: Sequence[Answer]) -> list[Score]:
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Why nothing guards a student of the route; none: its answers can be scored."""
+        return tuple(fault for fault in (self.fault, self.scores_nothing) if fault is not None)
+
+    async def mark(self, answers: Sequence[Answer], *, exam: bool = False) -> list[Score]:
         """Score each answer, in order; a metric that fails on one gives "not scored".
 
-        Raises `LoadError` where the metric can't be used at all: then nothing is recorded.
+        ``exam``: they are a candidate's, which may be bad enough that none can be scored. Raises
+        `LoadError` where the metric can't be used at all: then nothing is recorded.
         """
         try:
             await self._metric.check()
@@ -82,18 +94,37 @@ class Measure:
             self.fault = self.fault or Fault(since=time.time(), why=str(error))
             raise
         self.fault = None
-        return [await self._one(answer) for answer in answers]
+        scores = [await self._one(answer) for answer in answers]
+        if not exam:
+            for score in scores:
+                self._note(score)
+        return scores
 
     async def close(self) -> None:
         """End the metric's process."""
         await self._metric.close()
 
+    def _note(self, score: Score) -> None:
+        if score.not_scored is None:
+            self._unscored, self.scores_nothing = 0, None
+            return
+        if self._unscored == 0:
+            self._unscored_since = time.time()
+        self._unscored += 1
+        if self._unscored >= _UNSCORED:
+            self.scores_nothing = Fault(
+                since=self._unscored_since,
+                why=f"none of {self._unscored} answers, the last one because of: {score.not_scored}",
+            )
+
     async def _one(self, answer: Answer) -> Score:
         try:
             example, prediction = self._arguments(answer)
+            return await self._metric.score(example, prediction)
         except (ProgramError, msgspec.DecodeError) as error:
             return Score(not_scored=str(error))
-        return await self._metric.score(example, prediction)
+        except RecursionError:  # from whoever reads, compares or sends what lies in it
+            return Score(not_scored="the request, the answer or the gold is nested too deeply")
 
     def _arguments(self, answer: Answer) -> tuple[dict[str, Any], dict[str, Any]]:
         body: dict[str, Any] = msgspec.json.decode(answer.request, type=dict[str, Any])

@@ -15,7 +15,10 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 def json_safe(value: Any) -> Any:
-    """Return ``value`` as JSON values; what has no such form becomes its text, NaN becomes None."""
+    """Return ``value`` as JSON values; what has no such form becomes its text, NaN becomes None.
+
+    Raises `RecursionError` for what is nested too deeply, some hundred levels.
+    """
     if value is None or isinstance(value, str | bool | int):
         return str(value) if isinstance(value, str) else value
     if isinstance(value, float):

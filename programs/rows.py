@@ -82,6 +82,10 @@ class _Failed(msgspec.Struct, frozen=True, kw_only=True):
 
 async def render_rows(job: Job, *, timeout_s: float) -> Rendered:
     """Render all rows in a child process. Raises `ChildError`."""
+    try:
+        asked = msgspec.json.encode(job)
+    except RecursionError as error:
+        raise ChildError(f'a row of program "{job.factory}" is nested too deeply') from error
     child = await asyncio.create_subprocess_exec(
         console_script(),
         "rows",
@@ -92,7 +96,7 @@ async def render_rows(job: Job, *, timeout_s: float) -> Rendered:
     )
     try:
         async with asyncio.timeout(timeout_s):
-            answer, _ = await child.communicate(msgspec.json.encode(job))
+            answer, _ = await child.communicate(asked)
     except TimeoutError as error:
         raise ChildError(
             f'rendering {len(job.rows)} rows of program "{job.factory}" took more than '

@@ -17,6 +17,8 @@ from distiller.dataset.values import Call, DatasetSpec, Row, Trace
 from distiller.student_server.request import parse_chat_request
 from distiller.trainer.rows import parse_row
 from programs.description import InputField, OutputField, ProgramDescription
+from programs.metric_client import metric_for
+from programs.metric_hash import metric_hash
 from programs.score import Score
 from tests.control.stored import ROUTE, config_of
 from traces.chat import read_request, user_texts
@@ -103,6 +105,35 @@ async def test_system_messages_reach_the_metric_as_they_reached_the_program(
     (score,) = await measure.mark([answer])
     assert score.value == 1.0, score
     assert metric.example.get("style") == (None if rule == "reject" else "be kind")
+
+
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer", "gold"),
+    [
+        (f'{{"messages": [], "x": {nested(5000)}}}', "{}", None),
+        (f'{{"messages": {nested(600)}}}', "{}", None),
+        (request(), f'{{"x": {nested(600)}}}', None),
+        (request(), "{}", f'{{"x": {nested(600)}}}'),
+    ],
+)
+async def test_what_is_nested_too_deeply_is_not_scored(
+    tmp_path: Path, request_: str, answer: str, gold: str | None
+) -> None:
+    """A turn that ended with an error instead would meet the same answer in the next one."""
+    (tmp_path / "kind_metric.py").write_text("def m(example, prediction, trace=None): return 1.0\n")
+    config = config_of(tmp_path, output="json", metric="kind_metric:m").routes[ROUTE]
+    hashed = metric_hash("kind_metric:m", tmp_path)
+    metric = metric_for("kind_metric:m", metric_hash=hashed, route=ROUTE, user_dir=tmp_path)
+    measure = Measure(config, metric, metric_hash=hashed, describe=lambda: None)
+    deep = Answer(request=request_, answer=answer, gold=gold)
+    scores = await measure.mark([deep, Answer(request=request(), answer="{}")])
+    await measure.close()
+    assert [score.value for score in scores] == [None, 1.0]
+    assert "nested too deeply" in str(scores[0].not_scored)
 
 
 @pytest.mark.parametrize("gold", ["refund", {"answer": "refund"}])

@@ -91,6 +91,15 @@ async def test_what_cannot_be_rendered_is_said(changes: dict[str, object], words
         await render_rows(job("json", **changes), timeout_s=30)
 
 
+async def test_a_row_that_is_nested_too_deeply_to_be_sent_is_said() -> None:
+    nested: list[object] = []
+    for _ in range(5000):
+        nested = [nested]
+    row = Row(inputs={"text": nested}, outputs=OUTPUTS)
+    with pytest.raises(ChildError, match="nested too deeply"):
+        await render_rows(job("json", rows=[row]), timeout_s=30)
+
+
 async def test_the_deadline_ends_the_child() -> None:
     with pytest.raises(ChildError, match="took more than"):
         await render_rows(job("json", factory="sleepy:make"), timeout_s=1)
