@@ -29,7 +29,7 @@ from programs.recording import Recording
 from programs.settings import LmSettings
 from programs.shape import Input, defines, inputs_of_module, outputs_signature
 from programs.student_files import ServedPredictor, StudentFiles
-from programs.uncancelled import uncancelled
+from programs.uncancelled import contained, uncancelled
 from programs.user_code import load_object
 
 #: our declared provider; everything after the slash is sent as the model name, unchanged
@@ -152,8 +152,8 @@ class Program:
 
     async def _called(self, inputs: Mapping[str, Any]) -> Any:
         if defines(self._module, "aforward"):
-            return await self._module.acall(**inputs)
-        return await uncancelled(dspy.asyncify(self._module)(**inputs))
+            return await contained(self._module.acall(**inputs))
+        return await uncancelled(contained(dspy.asyncify(self._module)(**inputs)))
 
 
 def load_teacher(factory: str, lm: dspy.LM, folder: Path) -> Program:
@@ -208,7 +208,7 @@ def _make(factory: str, lm: dspy.LM | None, folder: Path) -> dspy.Module:
     try:
         with dspy.context(lm=lm):
             module = make()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise errors.LoadError(f"{what} raised {type(error).__name__}: {error}") from error
     if not isinstance(module, dspy.Module):
         raise errors.LoadError(f"{what} returned {type(module).__name__}, not a dspy.Module")
@@ -341,8 +341,6 @@ class _Usage(UsageTracker):  # type: ignore[misc]
 
 def _failure(error: BaseException, recording: Recording) -> errors.HostError:
     """Give an exception of the run the status that the caller sees."""
-    if isinstance(error, errors.HostError):
-        return error
     lines = str(getattr(error, "message", "") or error).splitlines() or [""]
     text = f"{type(error).__name__}: {lines[0][:300]}"
     if isinstance(error, dspy.AdapterParseError):
@@ -361,11 +359,13 @@ def _failure(error: BaseException, recording: Recording) -> errors.HostError:
 
 
 def _prediction_values(prediction: Any) -> dict[str, Any]:
-    if isinstance(prediction, dspy.Example | Mapping):  # a Prediction is an Example
+    if not isinstance(prediction, dspy.Example | Mapping):  # a Prediction is an Example
+        kind = type(prediction).__name__
+        raise errors.ProgramFailed(f"the program returned {kind}: return a dspy.Prediction")
+    try:
         return dict(json_safe(dict(prediction.items())))
-    raise errors.ProgramFailed(
-        f"the program returned {type(prediction).__name__}: return a dspy.Prediction"
-    )
+    except RecursionError as error:
+        raise errors.UnusableAnswer("the program's outputs are nested too deeply") from error
 
 
 def _predictor_names(module: dspy.Module) -> dict[object, str]:

@@ -175,7 +175,7 @@ class HostApp:
 def _body(raw: bytes) -> dict[str, Any]:
     try:
         body = msgspec.json.decode(raw)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise BadInputs(f"the body is no JSON: {error}") from error
     if not isinstance(body, dict) or not isinstance(body.get("model"), str):
         raise BadInputs('the body must be a JSON object with a "model"')

@@ -21,6 +21,14 @@ async def uncancelled(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
+async def contained(work: Coroutine[Any, Any, T]) -> T:
+    """Await ``work``. Its `SystemExit` becomes an error: of a task it would end the event loop."""
+    try:
+        return await work
+    except SystemExit as error:
+        raise RuntimeError(f"exit({error.code!r}) was called") from error
+
+
 def seen(task: asyncio.Task[Any]) -> None:
     """Take note of how a task ended that nobody asks any more."""
     if not task.cancelled():

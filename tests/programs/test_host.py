@@ -182,9 +182,10 @@ def test_bad_inputs_are_named(hosts: Hosts, body: dict[str, Any], words: list[st
     assert all(word in error["message"] for word in words), error["message"]
 
 
-@pytest.mark.parametrize("raw", [b"not json", b"[]", b'{"messages": []}'])
+@pytest.mark.parametrize("raw", [b"not json", b"[]", b'{"messages": []}', b"[" * 100_000])
 def test_a_body_that_is_no_request_is_400(hosts: Hosts, raw: bytes) -> None:
-    assert hosts("triage:typed").client.post("/v1/chat/completions", content=raw).status_code == 400
+    response = hosts("triage:typed").client.post("/v1/chat/completions", content=raw)
+    assert (response.status_code, response.headers["x-limbeck-error"]) == (400, "bad_inputs")
 
 
 def test_an_answer_that_cannot_be_read_is_502_and_recorded(hosts: Hosts) -> None:
@@ -239,6 +240,20 @@ def test_a_program_that_raises_is_500_and_says_whether_a_tool_ran(hosts: Hosts) 
     assert call.tools_ran
     assert call.error is None
     assert hosts("triage:classify").ask("nonsense").headers["x-limbeck-tools-ran"] == "0"
+
+
+@pytest.mark.parametrize("factory", ["triage:Exits", "triage:AsyncExits"])
+def test_a_program_that_exits_is_500_and_its_host_serves_on(hosts: Hosts, factory: str) -> None:
+    host = hosts(factory)
+    response = host.ask("exit")
+    assert (response.status_code, response.headers["x-limbeck-error"]) == (500, "error")
+    assert "exit(3) was called" in response.json()["error"]["message"]
+    assert content(host.ask("hi")) == "fine"
+
+
+def test_an_answer_that_is_nested_too_deeply_is_502(hosts: Hosts) -> None:
+    response = hosts("triage:Deep").ask("hi")
+    assert (response.status_code, response.headers["x-limbeck-error"]) == (502, "unusable")
 
 
 def test_a_program_that_returns_no_prediction_is_500(hosts: Hosts) -> None:

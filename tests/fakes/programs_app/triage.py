@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 import dspy
@@ -113,6 +114,28 @@ class Chat(dspy.Module):
 class Empty(dspy.Module):
     def forward(self, text: str) -> dspy.Prediction:
         return dspy.Prediction(answer=" ")
+
+
+class Exits(dspy.Module):
+    def forward(self, text: str) -> dspy.Prediction:
+        if text == "exit":
+            sys.exit(3)
+        return dspy.Prediction(answer="fine")
+
+
+class AsyncExits(dspy.Module):
+    async def aforward(self, text: str) -> dspy.Prediction:
+        if text == "exit":
+            sys.exit(3)
+        return dspy.Prediction(answer="fine")
+
+
+class Deep(dspy.Module):
+    def forward(self, text: str) -> dspy.Prediction:
+        nested: list[object] = []
+        for _ in range(5000):
+            nested = [nested]
+        return dspy.Prediction(answer=nested)
 
 
 class NoPrediction(dspy.Module):
