@@ -26,6 +26,8 @@ from programs.settings import MetricRunnerSettings
 #: longest line of the protocol, bytes
 _LONGEST_LINE = 64 << 20
 _END_S = 5.0
+#: a child that is ending by itself gets this to say its exit code
+_DYING_S = 0.2
 
 
 class Metric(Protocol):
@@ -191,12 +193,10 @@ class MetricRunner:
         child, self._child = self._child, None
         if child is None:
             return "was not there"
-        if child.stdin is not None:
+        if gently and child.stdin is not None:
             child.stdin.close()  # the child ends at the end of its input
-            with contextlib.suppress(OSError):
-                await child.stdin.wait_closed()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_END_S if gently or child.returncode is not None else 0.2):
+            async with asyncio.timeout(_END_S if gently else _DYING_S):
                 await child.wait()
         ended_alone = child.returncode is not None
         kill_group(child.pid)

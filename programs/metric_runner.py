@@ -1,11 +1,12 @@
 """The child that runs a user's metric: JSON lines in, JSON lines out.
 
-The first line that it writes is a `Ready`; then one `Reply` for each `Call`, in order. Prints of
+The first line that it writes is a `Ready`; then one `Score` for each `Call`, in order. Prints of
 the metric go to standard error and never into the protocol.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -43,9 +44,12 @@ def serve(settings: MetricRunnerSettings) -> int:
     # After the import: a limit that only the metric's own work can hit.
     limit_memory(settings.memory_mb)
     _write(pipes, Ready())
+    here = os.getpid()
     for line in pipes.requests:
-        call = msgspec.json.decode(line, type=Call)
-        _write(pipes, _score(metric, call))
+        score = _score(metric, msgspec.json.decode(line, type=Call))
+        if os.getpid() != here:
+            break  # a process that the metric forked has come back: the protocol is its parent's
+        _write(pipes, score)
     return 0
 
 
@@ -62,10 +66,15 @@ def load_metric(settings: MetricRunnerSettings) -> Callable[..., object]:
 
 
 def _score(metric: Callable[..., object], call: Call) -> Score:
+    here = os.getpid()
     try:
         return call_metric(metric, call.example, call.prediction)
     except BaseException as error:  # KeyboardInterrupt and the like: still the metric's doing
-        return Score(not_scored=f"{type(error).__name__}: {error}")
+        if os.getpid() != here:
+            raise  # in a process that the metric forked: it ends, and its parent sees how
+        if isinstance(error, SystemExit):
+            return Score(not_scored=f"the metric called exit({error.code!r})")
+        return Score(not_scored=f"{type(error).__name__}: {error}"[:500])
 
 
 def _write(pipes: Pipes, message: msgspec.Struct) -> None:

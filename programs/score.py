@@ -66,16 +66,11 @@ def call_metric(
     """Call a metric in the form that it has, and normalise what it returns.
 
     The forms are ``(example, prediction)``, ``(example, prediction, trace)`` and GEPA's five
-    arguments. All but the first two are None: with a trace many metrics turn strict.
+    arguments. All but the first two are None: with a trace many metrics turn strict. Raises what
+    the metric raises.
     """
     arguments = [Fields("example", example), Fields("prediction", prediction)]
-    try:
-        returned = metric(*arguments, *[None] * (_required(metric) - len(arguments)))
-    except SystemExit as error:
-        return Score(not_scored=f"the metric called exit({error.code!r})")
-    except Exception as error:
-        return Score(not_scored=f"{type(error).__name__}: {error}"[:500])
-    return normalise(returned)
+    return normalise(metric(*arguments, *[None] * (_required(metric) - len(arguments))))
 
 
 def normalise(returned: object) -> Score:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,54 @@ async def test_a_hanging_metric_is_ended_and_the_next_call_works() -> None:
         score = await runner.score(EXAMPLE, {"category": "hang"})
         assert score.not_scored == "the metric took more than 0.5 s"
         assert await runner.score(EXAMPLE, {"category": "lost"}) == Score(value=1.0)
+
+
+async def test_a_frozen_child_that_reads_nothing_is_ended(tmp_path: Path) -> None:
+    (tmp_path / "known_pid.py").write_text(
+        "import os, pathlib\n"
+        "def metric(example, prediction, trace=None):\n"
+        "    pathlib.Path(example.file).write_text(str(os.getpid()))\n"
+        "    return 1.0\n"
+    )
+    settings = MetricRunnerSettings(route="triage", metric="known_pid:metric", user_dir=tmp_path)
+    hashed = metric_hash("known_pid:metric", tmp_path)
+    runner = MetricRunner(settings, metric_hash=hashed, timeout_s=2.0)
+    example = {"file": str(tmp_path / "pid")}
+    assert await runner.score(example, {}) == Score(value=1.0)
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(30):  # more than its pipe takes
+            score = await runner.score(example, {"text": "x" * (2 << 20)})
+        assert score.not_scored == "the metric took more than 2 s"
+        assert await runner.score(example, {}) == Score(value=1.0)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        await runner.close()
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"), [("sys.exit(3)", 3), ("raise ValueError", 1), ("return 0.9", 0)]
+)
+async def test_what_a_metric_forks_takes_no_part_in_the_protocol(
+    tmp_path: Path, ends: str, code: int
+) -> None:
+    (tmp_path / "forking.py").write_text(
+        "import os, sys\n"
+        "def metric(example, prediction, trace=None):\n"
+        "    pid = os.fork()\n"
+        "    if pid == 0:\n"
+        f"        {ends}\n"
+        "    _, status = os.waitpid(pid, 0)\n"
+        f"    return prediction.score if os.waitstatus_to_exitcode(status) == {code} else 0.0\n"
+    )
+    runner = runner_of("forking:metric", tmp_path)
+    try:
+        for value in (0.25, 0.5, 0.75):
+            assert await runner.score({}, {"score": value}) == Score(value=value)
+    finally:
+        await runner.close()
 
 
 async def test_a_dying_metric_is_not_scored_and_the_next_call_works() -> None:
