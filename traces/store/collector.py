@@ -123,6 +123,7 @@ class Collector:
         self._sweep(now)
         if self._stale:
             self._load()
+        turn = self._last_writer
         reads, more = self._read(self._limit)
         batch = self._decode(reads, now)
         # a failed commit may have happened all the same: go on from what the ledger says then
@@ -132,6 +133,7 @@ class Collector:
         except RowsError as error:
             if batch.frames > 1:
                 self._limit = max(1, min(self._limit, batch.frames) // _CUT)
+                self._last_writer = turn  # the same frames again, fewer of them
                 return CollectorStep(more=True)
             batch = self._bury(reads, error, now)
         self._stale = False

@@ -22,7 +22,6 @@ from traces.record import Gap, pack
 from traces.spool import Recorder, SpoolWriter, free_bytes, list_segments
 from traces.store import DatabaseError, DiskFullError, Store
 from traces.store.collector import Collector, CollectorStep
-from traces.times import from_seconds
 
 NOW = TS_US / 1e6
 
@@ -259,6 +258,24 @@ def test_a_row_that_its_table_refuses_blocks_no_other(
     assert list_segments(folder) == [] and sql("SELECT * FROM ingest_ledger") == []
 
 
+def test_a_refused_row_is_found_while_another_writer_goes_on(
+    collector: Collector, folder: Path, sql: Sql
+) -> None:
+    other, writer = (SpoolWriter(folder, name=name) for name in "ab")
+    behind = [new_id() for _ in range(20)]
+    refused = pack(*end(chat("x"), completion("y"), trace_id="no uuid"))
+    for payload in (refused, *map(end_payload, behind)):
+        writer.append(payload)
+    found = 0
+    for _ in range(50):
+        for _ in range(3):
+            other.append(end_payload())
+        found += collector.step().dead_letters
+    assert found == 1 and set(behind) <= set(ids(sql))
+    for one in (other, writer):
+        one.close()
+
+
 def test_a_failure_inside_the_transaction_leaves_rows_and_ledger_in_step(
     collector: Collector, store: Store, folder: Path, sql: Sql
 ) -> None:
@@ -333,61 +350,6 @@ def test_old_leftovers_are_removed(store: Store, folder: Path) -> None:
     (folder / "dead-1-00000001.seg.new").touch()
     Collector(store, folder, CONTEXT, clock=lambda: 4e9).step()
     assert list(folder.iterdir()) == []
-
-
-# labels and costs
-
-
-def test_labels_are_the_last_word_of_each_coverage(
-    collector: Collector, store: Store, folder: Path, sql: Sql
-) -> None:
-    store.append("feedback_sources", [("tickets", "crm", "all"), ("tickets", "desk", "audit")])
-    trace_id = new_id()
-
-    def label(second: int, **body: object) -> bytes:
-        return feedback_payload(
-            {"inference_id": trace_id, **body}, ts_us=TS_US + second * 1_000_000
-        )
-
-    # orphans first: the trace comes later
-    write(
-        folder,
-        label(2, gold="late", source="crm"),
-        label(1, gold="early", source="crm"),
-        label(3, metric="stars", value=5, source="crm"),
-        label(1, confirmed=True, source="desk"),
-        label(5, gold="anyone", source="stranger"),
-        label(6, gold="nobody"),
-    )
-    collector.step()
-    assert sql("SELECT * FROM labels") == []
-    write(folder, end_payload(trace_id))
-    collector.step()
-    found = sql("SELECT coverage, gold, confirmed, ts FROM labels ORDER BY coverage")
-    assert found == [
-        ("all", '"late"', None, from_seconds(NOW + 2)),
-        ("audit", None, True, from_seconds(NOW + 1)),
-        ("volunteered", '"nobody"', None, from_seconds(NOW + 6)),
-    ]
-
-
-def test_a_programs_cost_is_that_of_its_calls(collector: Collector, folder: Path, sql: Sql) -> None:
-    known, unknown, own = new_id(), new_id(), new_id()
-    host = {"upstream": "tickets-host", "upstream_model": "tickets@teacher"}
-    write(
-        folder,
-        *(end_payload(trace_id, **host) for trace_id in (known, unknown)),
-        end_payload(own),
-        pack(call(known)),
-        pack(call(known, seq=1)),
-        pack(call(unknown)),
-        pack(call(unknown, model="openai/unpriced")),
-    )
-    collector.step()
-    costs = {
-        str(trace_id): cost for trace_id, cost in sql("SELECT trace_id, cost_usd FROM trace_costs")
-    }
-    assert costs == {known: pytest.approx(0.0012), unknown: None, own: pytest.approx(0.0006)}
 
 
 def test_the_request_is_stored_as_it_came(collector: Collector, folder: Path, sql: Sql) -> None:
