@@ -47,11 +47,14 @@ class Completion(msgspec.Struct, frozen=True):
 
     @property
     def tokens_in(self) -> int | None:
-        return _count(self.usage, "prompt_tokens")
+        return self._tokens("prompt_tokens")
 
     @property
     def tokens_out(self) -> int | None:
-        return _count(self.usage, "completion_tokens")
+        return self._tokens("completion_tokens")
+
+    def _tokens(self, key: str) -> int | None:
+        return count_of(self.usage.get(key)) if isinstance(self.usage, dict) else None
 
     @property
     def error_code(self) -> str | None:
@@ -151,7 +154,7 @@ def user_of(request: ChatRequest) -> str | None:
     return None
 
 
-def _count(usage: Any, key: str) -> int | None:
-    value = usage.get(key) if isinstance(usage, dict) else None
+def count_of(value: Any) -> int | None:
+    """Return a count of tokens that somebody reported; None if it can't be one."""
     known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
     return value if known else None

@@ -14,6 +14,7 @@ from traces.chat import (
     ChatRequest,
     Completion,
     conversation_of,
+    count_of,
     json_text,
     read_completion,
     read_request,
@@ -114,54 +115,21 @@ def trace_row(
 
 def open_row(start: RequestStart, request: bytes, *, context: CollectorContext) -> TraceRow:
     """Return the row of a request that is still open; its end frame replaces it."""
-    who = _identity(read_request(request), None, None, context)
-    return TraceRow(
+    unknown = RequestEnd(
         trace_id=start.trace_id,
-        ts=from_us(start.ts_us),
-        route=start.route,
+        worker=start.worker,
+        ts_us=start.ts_us,
         model=start.model,
+        route=start.route,
         key_name=start.key_name,
-        program_version="",
-        metric_hash="",
-        config_hash="",
-        snapshot_version=0,
-        state="open",
         served_by=start.served_by,
         student=start.student,
-        stage=None,
-        weight=0.0,
         reason=start.reason,
-        propensity=1.0,
-        audit=False,
-        audit_propensity=0.0,
-        fallback=None,
-        fallback_student=None,
-        student_ms=None,
-        upstream="",
-        upstream_model="",
-        status=None,
-        finish=None,
-        error_code=None,
-        stream=False,
-        latency_ms=None,
-        ttft_ms=None,
-        tokens_in=None,
-        tokens_out=None,
-        cost_usd=None,
-        user_hash=who.user_hash,
-        conversation_id=who.conversation_id,
-        group_id=who.group_id,
-        bucket=who.bucket,
-        inputs_hash=who.inputs_hash,
-        no_shadow=False,
-        retry=False,
-        tags=None,
-        worker=start.worker,
-        text=who.text,
-        answer=None,
-        request=json_text(request),
-        response=None,
+        status=0,
+        latency_us=0,
     )
+    row = trace_row(unknown, request, b"", context=context)
+    return row._replace(state="open", status=None, finish=None, latency_ms=None)
 
 
 def open_request_row(start: RequestStart, *, writer: str) -> OpenRequestRow:
@@ -177,6 +145,7 @@ def call_row(call: PredictorCall, *, context: CollectorContext) -> CallRow:
         price = price_of(context.prices, upstream, model)
     else:
         price = context.student_prices.get(call.route)
+    tokens_in, tokens_out = count_of(call.tokens_in), count_of(call.tokens_out)
     return CallRow(
         trace_id=call.trace_id,
         call_id=call.call_id,
@@ -193,9 +162,9 @@ def call_row(call: PredictorCall, *, context: CollectorContext) -> CallRow:
         messages=_json(call.messages),
         completion=call.completion,
         tools_ran=call.tools_ran,
-        tokens_in=call.tokens_in,
-        tokens_out=call.tokens_out,
-        cost_usd=cost_usd(price, call.tokens_in, call.tokens_out),
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        cost_usd=cost_usd(price, tokens_in, tokens_out),
         latency_ms=call.latency_us / 1e3,
     )
 

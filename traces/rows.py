@@ -70,8 +70,8 @@ class CallRow(NamedTuple):
     messages: str
     completion: str | None
     tools_ran: bool
-    tokens_in: int
-    tokens_out: int
+    tokens_in: int | None
+    tokens_out: int | None
     cost_usd: float | None
     latency_ms: float
 

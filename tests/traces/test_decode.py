@@ -232,6 +232,12 @@ def test_a_call_has_its_cost_by_side() -> None:
     assert call_row(call(trace_id, model="somewhere/else"), context=CONTEXT).cost_usd is None
 
 
+@pytest.mark.parametrize("count", [-1, 2**63])
+def test_odd_token_counts_of_a_call_are_unknown(count: int) -> None:
+    got = call_row(call(new_id(), tokens_in=count), context=CONTEXT)
+    assert (got.tokens_in, got.tokens_out, got.cost_usd) == (None, 50, None)
+
+
 def test_a_gap_has_a_row_for_each_reason() -> None:
     gap = Gap(worker="w1", from_us=TS_US, to_us=TS_US + 1, dropped={"quota": 3, "disk": 4})
     assert {(got.reason, got.n) for got in gap_rows(gap)} == {("quota", 3), ("disk", 4)}
