@@ -113,7 +113,9 @@ class ShadowWorld:
 
     @property
     def pairs(self) -> list[Row]:
-        return self.store.all("all_pairs", Row, **self.candidate.key.params)
+        params = self.candidate.key.params
+        far = round((T0 + 1e9) * 1e6)
+        return self.store.all("next_pairs", Row, **params, through_us=far, at_most=1_000)
 
 
 @asynccontextmanager

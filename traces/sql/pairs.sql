@@ -182,9 +182,3 @@ INSERT INTO evidence VALUES ($route, $student, $k, $seq, make_timestamp($ts_us::
 -- What the replays of a route cost since a moment; a cost that nobody knows is counted apart.
 SELECT coalesce(sum(usd), 0)::DOUBLE AS usd, count(*) FILTER (WHERE usd IS NULL) AS unknown
 FROM costs WHERE route = $route AND kind IN ('shadow', 'reverse_shadow') AND ts >= make_timestamp($after_us::BIGINT);
-
--- name: all_pairs
--- Every pair of a candidate, in request order.
-SELECT trace_id::VARCHAR AS trace_id, epoch_us(ts) AS ts_us, kind, outcome, seq, teacher_score, student_score,
-       control_score, propensity, coverage, deadline IS NOT NULL AS has_deadline
-FROM pairs WHERE route = $route AND student = $student AND k = $k ORDER BY ts, trace_id;

@@ -30,8 +30,3 @@ SELECT u.trace_id::VARCHAR AS trace_id, epoch_us(coalesce(u.label_ts, u.ts)) AS 
        t.request::VARCHAR AS request, t.answer, u.gold::VARCHAR AS gold, u.confirmed
 FROM unscored u JOIN traces t ON t.trace_id = u.trace_id
 ORDER BY u.ts, u.trace_id;
-
--- name: all_scores
--- Every score of a route, in the order in which answers and labels became known.
-SELECT trace_id::VARCHAR AS trace_id, epoch_us(ts) AS ts_us, score, not_scored, metric_hash FROM scores
-WHERE route = $route ORDER BY ts, trace_id;
