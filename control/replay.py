@@ -61,7 +61,7 @@ class Replayer:
             return Reply(failure="timeout", ms=_since(started))
         except httpx.HTTPError:
             return Reply(failure="connect", ms=_since(started))
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return Reply(failure="unreadable", ms=_since(started))
         return _read(response, _since(started))
 
@@ -114,7 +114,7 @@ def _read(response: httpx.Response, ms: float) -> Reply:
         return Reply(status=status, failure=failure, error=error, ms=ms)
     try:
         completion = msgspec.json.decode(response.content, type=_Completion)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return Reply(status=status, failure="unreadable", ms=ms)
     usage = completion.usage or _Usage()
     answer = completion.choices[0].message.content if completion.choices else None

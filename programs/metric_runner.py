@@ -7,14 +7,16 @@ the metric go to standard error and never into the protocol.
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from programs.child import Pipes, claim_pipes, die_with_parent, limit_memory
 from programs.errors import LoadError, ProgramError
-from programs.score import Score, call_metric
+from programs.score import Score, call_metric, takes_two
 from programs.settings import MetricRunnerSettings
 from programs.user_code import load_object, open_user_folder
 
@@ -46,7 +48,7 @@ def serve(settings: MetricRunnerSettings) -> int:
     _write(pipes, Ready())
     here = os.getpid()
     for line in pipes.requests:
-        score = _score(metric, msgspec.json.decode(line, type=Call))
+        score = _score(metric, msgspec.json.decode(line, type=Call), settings.user_dir)
         if os.getpid() != here:
             break  # a process that the metric forked has come back: the protocol is its parent's
         _write(pipes, score)
@@ -62,10 +64,15 @@ def load_metric(settings: MetricRunnerSettings) -> Callable[..., object]:
             f'metric "{settings.metric}" is a {type(metric).__name__}: name a function '
             f"metric(example, prediction, trace=None)"
         )
+    if isinstance(metric, type) or not takes_two(metric):
+        raise LoadError(
+            f'metric "{settings.metric}" can\'t be called with an example and a prediction: write '
+            f"a function metric(example, prediction, trace=None)"
+        )
     return metric
 
 
-def _score(metric: Callable[..., object], call: Call) -> Score:
+def _score(metric: Callable[..., object], call: Call, user_dir: Path) -> Score:
     here = os.getpid()
     try:
         return call_metric(metric, call.example, call.prediction)
@@ -74,7 +81,18 @@ def _score(metric: Callable[..., object], call: Call) -> Score:
             raise  # in a process that the metric forked: it ends, and its parent sees how
         if isinstance(error, SystemExit):
             return Score(not_scored=f"the metric called exit({error.code!r})")
-        return Score(not_scored=f"{type(error).__name__}: {error}"[:500])
+        what = f"{type(error).__name__}: {error}"[:500]
+        return Score(not_scored=f"{what}{_place(error, user_dir)}")
+
+
+def _place(error: BaseException, user_dir: Path) -> str:
+    """Where in the user's code it was raised; empty if it was not raised there."""
+    folder = user_dir.resolve()
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename).resolve()
+        if file.is_relative_to(folder):
+            return f" ({file.relative_to(folder)}, line {frame.lineno})"
+    return ""
 
 
 def _write(pipes: Pipes, message: msgspec.Struct) -> None:

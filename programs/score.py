@@ -73,6 +73,19 @@ def call_metric(
     return normalise(metric(*arguments, *[None] * (_required(metric) - len(arguments))))
 
 
+def takes_two(metric: Callable[..., object]) -> bool:
+    """Whether `call_metric` can call it; True where Python cannot tell."""
+    try:
+        signature = inspect.signature(metric)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*[None] * max(_required(metric), 2))
+    except TypeError:
+        return False
+    return True
+
+
 def normalise(returned: object) -> Score:
     """Turn a bool, a number, or a prediction with a ``score`` into a `Score`."""
     value: Any = getattr(returned, "score", returned)

@@ -68,6 +68,13 @@ async def test_a_failure_is_a_value(
     assert (reply.failure, reply.status) == (failure, status)
 
 
+async def test_what_is_nested_too_deeply_is_unreadable(replayer: Replayer) -> None:
+    deep = '{"model": "m", "messages": ' + "[" * 5_000 + "]" * 5_000 + "}"
+    with chat_server(lambda text, model: (200, "ok")) as chat:
+        reply = await replayer.ask(Upstream(base_url=chat.url), TARGET, deep, timeout_s=5)
+    assert (reply.failure, chat.requests) == ("unreadable", [])
+
+
 async def test_nobody_listening_is_a_value_too(replayer: Replayer) -> None:
     with chat_server(lambda text, model: (200, "ok")) as chat:
         upstream = Upstream(base_url=chat.url)

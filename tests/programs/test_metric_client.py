@@ -75,7 +75,7 @@ async def test_a_metric_does_not_see_the_key_of_our_own_processes(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("raises", "ZeroDivisionError: over nothing"),
+        ("raises", "ZeroDivisionError: over nothing (metrics.py, line 38)"),
         ("exits", "the metric called exit(3)"),
         ("hungry", "MemoryError"),
         ("nan", "returned nan"),
@@ -95,7 +95,9 @@ async def test_a_failing_metric_is_not_scored(name: str, words: str) -> None:
 async def test_a_field_that_is_not_there_is_named() -> None:
     async with metric("metrics:right") as runner:
         score = await runner.score({"text": "a"}, {"category": "lost"})
-        assert score.not_scored == ("AttributeError: example has no 'category'; it has text")
+        assert score.not_scored == (
+            "AttributeError: example has no 'category'; it has text (metrics.py, line 16)"
+        )
 
 
 async def test_prints_and_reads_do_not_touch_the_protocol() -> None:
@@ -172,6 +174,9 @@ async def test_a_dying_metric_is_not_scored_and_the_next_call_works() -> None:
         ("nowhere:metric", "there is no module nowhere"),
         ("metrics:nowhere", 'has no "nowhere"'),
         ("metrics:not_callable", "is a float"),
+        ("metrics:one", "can't be called with an example and a prediction"),
+        ("metrics:keyword", "can't be called with an example and a prediction"),
+        ("metrics:Judge", "can't be called with an example and a prediction"),
         ("broken:metric", "this module cannot be imported"),
     ],
 )

@@ -81,4 +81,19 @@ def text(example: Any, prediction: Any, trace: Any = None) -> str:
     return "good"
 
 
+def one(example: Any) -> bool:
+    return True
+
+
+def keyword(example: Any, prediction: Any, *, strictness: float) -> bool:
+    return True
+
+
+class Judge:
+    """A class, and no function: to call it makes a judge, and no score."""
+
+    def __init__(self, example: Any, prediction: Any) -> None:
+        pass
+
+
 not_callable = 0.5
