@@ -72,6 +72,11 @@ class Layout:
         return self.data / "addresses.json"
 
     @property
+    def configuration(self) -> Path:
+        """What `limbeck up` started with; its processes read it, and never a file of the user's."""
+        return self.data / "up.toml"
+
+    @property
     def control_lock(self) -> Path:
         """Locked by the leading control."""
         return self.data / "control.lock"

@@ -15,14 +15,19 @@ CONFIG = Path("limbeck.toml")
 DATA = ".limbeck"
 
 
-def add_place(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that name a running limbeck."""
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config``."""
     parser.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
         help="the configuration file (default: $LIMBECK_CONFIG, or limbeck.toml)",
     )
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name a limbeck: its configuration, its data folder."""
+    add_config(parser)
     parser.add_argument(
         "--data",
         type=Path,
@@ -37,16 +42,24 @@ def config_path(args: argparse.Namespace, environment: Mapping[str, str] = os.en
     return given or Path(environment.get("LIMBECK_CONFIG") or CONFIG)
 
 
+def named_data(
+    args: argparse.Namespace, environment: Mapping[str, str] = os.environ
+) -> Path | None:
+    """The data folder that is named for a command, absolute; None: the configuration says it."""
+    given: Path | None = args.data
+    named = environment.get("LIMBECK_DATA")
+    folder = given or (Path(named) if named else None)
+    return folder and folder.absolute()
+
+
 def find_layout(args: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Layout:
     """The data folder of a running, or once running, limbeck. Raises `BadInput` without one.
 
     The file is not validated: a half-edited ``limbeck.toml`` must not stop a rollback.
     """
-    folder = args.data or (
-        Path(environment["LIMBECK_DATA"]) if "LIMBECK_DATA" in environment else None
-    )
-    file = config_path(args, environment)
+    folder = named_data(args, environment)
     if folder is None:
+        file = config_path(args, environment)
         folder = file.parent / _data_of(file)
     if not folder.is_dir():
         raise BadInput(

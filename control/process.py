@@ -11,13 +11,11 @@ import socket
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import uvicorn
 
 from control.addresses import bind_error
 from control.admin import admin_app
-from control.config.load import load_config
 from control.config.values import Address, Config
 from control.errors import StartRefused
 from control.layout import Layout
@@ -32,18 +30,13 @@ _STOP_S = 5
 _THREADS = 32
 
 
-def serve(config_path: Path, layout: Layout | None = None) -> None:
+def serve(config: Config) -> None:
     """Lead the data folder until SIGTERM or SIGINT.
 
-    Raises `ConfigErrors`, `Held` or `StartRefused` before anything has begun.
+    Raises `Held` or `StartRefused` before anything has begun.
     """
     _log_to_stderr()
-    run(load_config(config_path, environment=os.environ), layout)
-
-
-def run(config: Config, layout: Layout | None = None) -> None:
-    """As `serve`, for a configuration that is loaded already."""
-    layout = layout or Layout(data=config.control.data)
+    layout = Layout(data=config.control.data)
     layout.data.mkdir(parents=True, exist_ok=True)
     way_out = "stop it first, or start with another [control] data"
     with FileLock(layout.control_lock, who="limbeck control", way_out=way_out):

@@ -7,13 +7,13 @@ import asyncio
 import json
 import os
 
-from control.place import add_place, config_path
+from control.place import add_config, config_path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("check", "show"))
     parser.add_argument("--json", action="store_true", help="print JSON")
-    add_place(parser)
+    add_config(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,6 +47,6 @@ def run(args: argparse.Namespace) -> int:
     elif args.json:
         print(json.dumps(to_document(config), indent=2))
     else:
-        print(f"# {path}: the configuration in force, hash {config.hash}")
+        print(f"# {path} with every default, hash {config.hash}")
         print(to_toml(to_document(config)), end="")
     return 0

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 
-from control.place import add_place, config_path
+from control.commands.process import add_configured, config_of
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    add_place(parser)
+    add_configured(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from control.layout import Layout
     from control.process import serve
 
-    layout = Layout(data=args.data.absolute()) if args.data else None
-    serve(config_path(args), layout)
+    serve(config_of(args, environment=os.environ, user_dir=args.user_dir))
     return 0

@@ -1,18 +1,19 @@
-"""What the process commands share: their address, their data folder, the internal key."""
+"""What the process commands share: address, data folder, configuration, the internal key."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from control.errors import BadInput
 from control.layout import Layout
-from control.place import DATA
+from control.place import DATA, add_place, config_path, named_data
 
 if TYPE_CHECKING:
-    from control.config.values import Address
+    from control.config.values import Address, Config
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,6 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="DIR",
-        default=Path(os.environ.get("LIMBECK_DATA", DATA)),
         help=f"the data folder (default: $LIMBECK_DATA, or {DATA})",
     )
 
@@ -33,9 +33,36 @@ def add_bind(parser: argparse.ArgumentParser, default: str) -> None:
 
 def layout_of(args: argparse.Namespace) -> Layout:
     """The data folder, made if it is missing."""
-    folder: Path = args.data.absolute()
+    folder = named_data(args) or Path(DATA).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     return Layout(data=folder)
+
+
+def add_configured(parser: argparse.ArgumentParser) -> None:
+    """Add what names a configuration, and where its code and its data are."""
+    add_place(parser)
+    parser.add_argument(
+        "--user-dir",
+        type=Path,
+        metavar="DIR",
+        help="programs and metrics are imported from here (default: where the configuration lies)",
+    )
+
+
+def config_of(
+    args: argparse.Namespace, *, environment: Mapping[str, str] | None, user_dir: Path | None = None
+) -> Config:
+    """The configuration, with the folders that are named for the command instead of its own."""
+    from msgspec.structs import replace
+
+    from control.config.load import load_config
+
+    config = load_config(config_path(args), environment=environment)
+    return replace(
+        config,
+        folder=user_dir.absolute() if user_dir else config.folder,
+        control=replace(config.control, data=named_data(args) or config.control.data),
+    )
 
 
 def address_of(args: argparse.Namespace) -> Address:

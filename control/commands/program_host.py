@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from control.place import add_place, config_path
+from control.commands.process import add_configured, config_of, share_internal_key
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,19 +13,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="only load the program, as the teacher side does"
     )
-    add_place(parser)
+    add_configured(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from control.addresses import ensure_addresses
-    from control.commands.process import share_internal_key
-    from control.config.load import load_config
     from control.errors import UnknownRoute
     from control.layout import Layout
     from programs.host import load, serve
     from programs.settings import HostSettings, LmSettings
 
-    config = load_config(config_path(args), environment=None)
+    config = config_of(args, environment=None, user_dir=args.user_dir)
     route = config.routes.get(args.route)
     if route is None or route.program is None:
         programs = ", ".join(name for name, one in config.routes.items() if one.program) or "none"
@@ -42,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         load(route.program, lm=lm, user_dir=config.folder, system=route.system)
         return 0
-    layout = Layout(data=args.data.absolute() if args.data else config.control.data)
+    layout = Layout(data=config.control.data)
     share_internal_key(layout)
     addresses = ensure_addresses(layout.addresses, config, starting=False)
     address = addresses.host(route.name, args.side)

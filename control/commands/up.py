@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -11,7 +12,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from control.place import DATA, add_place, config_path
+from control.commands.process import address_of, config_of
+from control.place import DATA, add_place, named_data
 
 if TYPE_CHECKING:
     from control.config.values import Config
@@ -31,6 +33,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base-url", metavar="URL", help="with --teacher: where the upstream answers"
     )
+    parser.add_argument(
+        "--bind",
+        metavar="HOST:PORT",
+        help="with --teacher: where apps reach it (default: 127.0.0.1:8000); the admin API has the "
+        "port after it",
+    )
     add_place(parser)
 
 
@@ -42,30 +50,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> Config:
-    from control.config.load import load_config
-    from control.config.quick import teacher_config
+    from control.config.quick import BIND, teacher_config
     from control.errors import BadInput
-    from control.files import write_atomically
 
     if args.teacher is None:
-        if args.base_url is not None or args.data is not None:
-            given = "--base-url" if args.base_url is not None else "--data"
-            raise BadInput(f"{given}: belongs to --teacher; the file says it otherwise")
-        return load_config(config_path(args), environment=os.environ)
-    from control.config.document import to_document, to_toml
-
-    config = teacher_config(
+        for option, given in (("--base-url", args.base_url), ("--bind", args.bind)):
+            if given is not None:
+                raise BadInput(f"{option}: belongs to --teacher; the file says it otherwise")
+        return config_of(args, environment=os.environ)
+    return teacher_config(
         args.teacher,
         base_url=args.base_url,
-        data=args.data or Path(os.environ.get("LIMBECK_DATA", DATA)),
+        data=named_data(args) or Path(DATA),
+        bind=BIND if args.bind is None else address_of(args),
         environment=os.environ,
     )
-    assert config.path is not None
-    heading = (
-        f"# Made by `limbeck up --teacher {args.teacher}`; copy it to limbeck.toml to go on.\n"
-    )
-    write_atomically(config.path, (heading + to_toml(to_document(config))).encode())
-    return config
 
 
 async def _supervise(launch: Launch) -> int:
@@ -103,7 +102,8 @@ async def _welcome(launch: Launch, supervisor: Supervisor) -> None:
     if missing:
         logs = ", ".join(str(launch.layout.logs / f"{name}.log") for name in missing)
         _line(f"not ready after {_READY_S:g} s: {', '.join(missing)}; see {logs}", error=True)
-    print_summary(launch, ready=not missing)
+    with contextlib.suppress(OSError):
+        print_summary(launch, ready=not missing)
 
 
 def _print(event: Event) -> None:
@@ -115,4 +115,6 @@ def _print(event: Event) -> None:
 
 def _line(text: str, *, error: bool = False) -> None:
     stream = sys.stderr if error else sys.stdout
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=stream, flush=True)
+    # Nobody may read any more, or the disk may be full: the processes go on, and are watched.
+    with contextlib.suppress(OSError):
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=stream, flush=True)

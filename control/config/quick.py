@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from control.config.load import parse_config
-from control.config.values import GENERATED_NAME, Config
+from control.config.values import Address, Config, GatewayConfig
 from control.errors import BadInput
+from control.layout import Layout
 
 #: base URLs that need no --base-url
 WELL_KNOWN = {"openai": "https://api.openai.com/v1"}
+BIND = GatewayConfig().bind
 _FOREIGN = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -21,11 +25,13 @@ def teacher_config(
     *,
     base_url: str | None,
     data: Path,
+    bind: Address = BIND,
     environment: Mapping[str, str],
 ) -> Config:
     """One plain route, named after the model. Raises `BadInput` or `ConfigErrors`.
 
-    The key is expected in ``UPSTREAM_API_KEY``; with a base URL of your own it may be absent.
+    The key is expected in ``UPSTREAM_API_KEY``; with a base URL of your own it may be absent. With
+    ``bind`` the admin API has the port after it, so that two of them fit on one machine.
     """
     upstream, slash, model = teacher.partition("/")
     if not (upstream and slash and model):
@@ -40,17 +46,26 @@ def teacher_config(
     variable = re.sub(r"\W", "_", upstream).upper() + "_API_KEY"
     if base_url is None or environment.get(variable):
         section["api_key"] = f"env::{variable}"
+    data = data.absolute()
     document = {
-        "control": {"data": str(data.absolute())},
+        "gateway": {"bind": str(bind)},
+        "control": {"data": str(data), "admin_bind": str(_beside(bind))},
         "upstreams": {upstream: section},
         "routes": {route_name(model): {"teacher": teacher}},
     }
-    return parse_config(
+    config = parse_config(
         document,
         file="--teacher",
-        path=data.absolute() / GENERATED_NAME,
+        path=Layout(data=data).configuration,
         environment=environment,
     )
+    return msgspec.structs.replace(config, path=None)
+
+
+def _beside(bind: Address) -> Address:
+    """The admin API's address: on this machine, at the port after the gateway's."""
+    port = bind.port + 1 if bind.port < 65_535 else bind.port - 1
+    return Address(host="127.0.0.1", port=port)
 
 
 def route_name(model: str) -> str:

@@ -19,9 +19,6 @@ Coverage = Literal["all", "audit", "volunteered"]
 TrainerName = Literal["auto", "classifier", "embedded"]
 SpoolPolicy = Literal["availability", "audit"]
 
-#: files of a configuration that was made without one lie in the data folder under this name
-GENERATED_NAME = "up.toml"
-
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
     """Where a process listens."""

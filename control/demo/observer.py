@@ -78,7 +78,7 @@ class Observer:
         began = time.monotonic()
         done = await asyncio.to_thread(
             subprocess.run,
-            [console_script(), *words, "--config", str(self._scene.config)],
+            [console_script(), *words, *self._scene.place],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         return done.returncode, (done.stdout + done.stderr).strip(), time.monotonic() - began

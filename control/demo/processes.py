@@ -31,7 +31,7 @@ class Cast:
         try:
             folder = str(self._scene.path)
             self._start("stand-in", ("stand-in", "--folder", folder))
-            self._start("limbeck", ("up", "--config", str(self._scene.config)))
+            self._start("limbeck", ("up", *self._scene.place))
             self._wait(f"{self._scene.provider_url}/healthz")
             self._wait(f"{self._scene.base_url.removesuffix('/v1')}/readyz")
         except BaseException:

@@ -62,6 +62,11 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
         return self.path / "limbeck.toml"
 
     @property
+    def place(self) -> tuple[str, ...]:
+        """For a command: this limbeck, whatever the environment names."""
+        return ("--config", str(self.config), "--data", str(self.path / "data"))
+
+    @property
     def base_url(self) -> str:
         return f"http://{LOOPBACK}:{self.port}/v1"
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from types import TracebackType
 
 from control.addresses import Addresses, bind_error, ensure_addresses
+from control.config.document import to_document, to_toml
 from control.config.values import Config
 from control.errors import StartRefused
+from control.files import write_atomically
 from control.layout import Layout
 from control.lock import FileLock
 from control.secrets import Secrets, ensure_secrets
@@ -17,6 +19,12 @@ from control.supervisor.child import ChildSpec, Report, RestartPolicy
 from control.supervisor.plan import plan
 from control.supervisor.supervisor import Supervisor
 from programs.user_folder import collisions
+
+_HEADING = """\
+# What `limbeck up` started with. Its processes read this file; the next start writes it anew.
+# Where there is no limbeck.toml yet, copy it there to go on from here.
+
+"""
 
 
 class Launch:
@@ -37,6 +45,7 @@ class Launch:
         )
         try:
             _check(config)
+            write_atomically(self.layout.configuration, _document(config))
             self.secrets: Secrets = ensure_secrets(self.layout.secrets)
             self.addresses: Addresses = ensure_addresses(
                 self.layout.addresses, config, starting=True
@@ -90,6 +99,10 @@ def console_script() -> str:
     return script
 
 
+def _document(config: Config) -> bytes:
+    return (_HEADING + to_toml(to_document(config))).encode()
+
+
 def _check(config: Config) -> None:
     problems: list[str] = []
     runs_user_code = any(
@@ -98,6 +111,9 @@ def _check(config: Config) -> None:
     )
     if runs_user_code:
         problems += collisions(config.folder)
+    another = "set another {}"
+    if config.path is None:
+        another = "give another --bind HOST:PORT (the admin API has the port after it)"
     for key, address in (
         ("gateway.bind", config.gateway.bind),
         ("control.admin_bind", config.control.admin_bind),
@@ -106,9 +122,9 @@ def _check(config: Config) -> None:
         if why == "in use":
             problems.append(
                 f"{key}: port {address.port} on {address.host} is in use: stop what listens there "
-                f"(`ss -ltnp 'sport = :{address.port}'` names it), or set another {key}"
+                f"(`ss -ltnp 'sport = :{address.port}'` names it), or {another.format(key)}"
             )
         elif why is not None:
-            problems.append(f"{key}: {address} can't be listened on: {why}: set another {key}")
+            problems.append(f"{key}: {address} can't be listened on: {why}: {another.format(key)}")
     if problems:
         raise StartRefused("\n".join(problems))

@@ -29,7 +29,8 @@ def plan(
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
     data = ("--data", str(layout.data))
-    file = ("--config", str(config.path))
+    # Never the user's own file: an edit must not come into force half, where one of them restarts.
+    file = ("--config", str(layout.configuration), "--user-dir", str(config.folder), *data)
 
     def child(
         name: str, *words: str, rank: int, health: Address | None = None, stop_s: float = 10.0

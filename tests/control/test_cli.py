@@ -274,6 +274,8 @@ def test_the_data_folder_is_found(layout: Layout, tmp_path: Path) -> None:
     data = str(layout.data)
     assert limbeck("rollback", "triage", "--data", data, cwd=elsewhere).returncode == 0
     assert limbeck("rollback", "triage", cwd=elsewhere, LIMBECK_DATA=data).returncode == 0
+    # An empty variable names nothing, least of all the folder that one stands in.
+    assert limbeck("rollback", "triage", cwd=tmp_path, LIMBECK_DATA="").returncode == 0
     (elsewhere / "limbeck.toml").write_text(f'[control]\ndata = "{data}"\n')
     assert limbeck("rollback", "triage", cwd=elsewhere).returncode == 0
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import argparse
+import asyncio
 import os
 import signal
 import socket
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,17 +14,22 @@ import msgspec
 import pytest
 
 from control.addresses import load_addresses
+from control.commands.process import add_configured
+from control.commands.process import config_of as read_config
+from control.config.load import load_config
 from control.config.quick import route_name, teacher_config
-from control.config.values import Config
+from control.config.values import Address, Config
 from control.errors import Refused, StartRefused
 from control.layout import Layout
+from control.lock import FileLock
 from control.secrets import load_secrets
 from control.supervisor.child import ChildSpec
+from control.supervisor.health import answers_ok
 from control.supervisor.launch import Launch, console_script
 from control.supervisor.summary import print_summary
 from control.supervisor.supervisor import ProcessState
 from tests.control.command_line import LIMBECK, clean_environment, limbeck
-from tests.control.configs import PLAIN, PROGRAM, config_of
+from tests.control.configs import ENVIRONMENT, PLAIN, PROGRAM, config_of
 from tests.polling import until
 
 
@@ -62,7 +70,9 @@ def test_the_children_of_a_plain_route(tmp_path: Path) -> None:
         addresses = launch.addresses
     data = str(tmp_path / ".limbeck")
     assert planned == {
-        "control": ["control", "--config", str(tmp_path / "limbeck.toml")],
+        "control": [
+            "control", "--config", f"{data}/up.toml", "--user-dir", str(tmp_path), "--data", data,
+        ],
         "student-server": [
             "student-server", "--bind", str(addresses.student_server), "--data", data,
         ],
@@ -171,12 +181,25 @@ def test_a_user_folder_with_a_router(tmp_path: Path) -> None:
 
 def test_one_supervisor_a_data_folder(tmp_path: Path) -> None:
     config = in_folder(tmp_path)
-    with (
-        Launch(config),
-        pytest.raises(Refused, match=rf"another `limbeck up` \(process {os.getpid()}\)"),
-    ):
-        Launch(config)
+    with Launch(config) as launch:
+        with pytest.raises(Refused, match=rf"another `limbeck up` \(process {os.getpid()}\)"):
+            Launch(in_folder(tmp_path, "[upstreams]"))
+        # What the first one started still reads what it was started with.
+        assert load_config(launch.layout.configuration, environment=None).hash == config.hash
     Launch(config).close()
+
+
+def test_the_children_have_the_configuration_and_the_folder_of_the_start(tmp_path: Path) -> None:
+    config = in_folder(tmp_path, PLAIN + PROGRAM)
+    with Launch(config) as launch:
+        planned = commands(launch.specs)
+    parser = argparse.ArgumentParser()
+    add_configured(parser)
+    for name in ("control", "program-host.support.student"):
+        args = parser.parse_args(planned[name][planned[name].index("--config") :])
+        read = read_config(args, environment=ENVIRONMENT, user_dir=args.user_dir)
+        assert (read.hash, read.folder) == (config.hash, config.folder)
+        assert read.control.data == config.control.data
 
 
 def test_a_failed_launch_lets_go_of_the_folder(tmp_path: Path, listener: int) -> None:
@@ -212,6 +235,8 @@ def test_up_with_a_bad_file_and_with_none(tmp_path: Path) -> None:
         (("--teacher", "acme/x"), "add --base-url URL"),
         (("--teacher", "openai/gpt-5"), "OPENAI_API_KEY is not set"),
         (("--base-url", "http://x/v1"), "--base-url: belongs to --teacher"),
+        (("--bind", "127.0.0.1:9000"), "--bind: belongs to --teacher"),
+        (("--teacher", "a/b", "--base-url", "http://x/v1", "--bind", "x"), "limbeck: --bind x: "),
     ],
 )
 def test_up_without_a_file(tmp_path: Path, words: tuple[str, ...], part: str) -> None:
@@ -220,17 +245,59 @@ def test_up_without_a_file(tmp_path: Path, words: tuple[str, ...], part: str) ->
     assert part in shown.stderr
 
 
+def test_a_port_in_use_without_a_file_names_an_option(tmp_path: Path, listener: int) -> None:
+    words = ("up", "--teacher", "local/m", "--base-url", "http://127.0.0.1:1/v1")
+    shown = limbeck(*words, "--bind", f"127.0.0.1:{listener}", cwd=tmp_path)
+    assert shown.returncode == 1
+    said = shown.stderr.splitlines()[0]
+    assert said.startswith(f"limbeck: gateway.bind: port {listener} on 127.0.0.1 is in use")
+    assert said.endswith("or give another --bind HOST:PORT (the admin API has the port after it)")
+
+
+def test_the_admin_api_is_beside_the_gateway_without_a_file(tmp_path: Path) -> None:
+    for port, beside in ((9000, 9001), (65_535, 65_534)):
+        config = teacher_config(
+            "local/m", base_url="http://127.0.0.1:1/v1", data=tmp_path, environment={},
+            bind=Address(host="127.0.0.1", port=port),
+        )  # fmt: skip
+        assert config.gateway.bind.port == port
+        assert config.control.admin_bind == Address(host="127.0.0.1", port=beside)
+
+
+@pytest.mark.parametrize("command", ["up", "control"])
+@pytest.mark.parametrize("named", [(("--data", "there"), {}), ((), {"LIMBECK_DATA": "there"})])
+def test_the_data_folder_may_be_named(
+    tmp_path: Path, command: str, named: tuple[tuple[str, ...], dict[str, str]]
+) -> None:
+    (tmp_path / "limbeck.toml").write_text(text_of("[upstreams]"))
+    words, environment = named
+    there = Layout(data=tmp_path / "there")
+    lock = there.supervisor_lock if command == "up" else there.control_lock
+    with FileLock(lock, who="test", way_out="wait"):
+        shown = limbeck(command, *words, cwd=tmp_path, **environment)
+    assert shown.returncode == 4
+    assert f"{lock}: another " in shown.stderr
+    assert not (tmp_path / ".limbeck").exists()
+
+
+def pid_of(folder: Path, name: str) -> int | None:
+    state = folder / ".limbeck" / "processes.json"
+    if not state.exists():
+        return None
+    processes = msgspec.json.decode(state.read_bytes(), type=list[ProcessState])
+    return next((p.pid for p in processes if p.name == name), None)
+
+
+def kill_and_see_it_again(folder: Path, name: str) -> None:
+    before = until(lambda: pid_of(folder, name), seconds=60, what=name)
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    until(lambda: pid_of(folder, name) not in (None, before), what=f"a new {name}")
+
+
 def test_up_starts_restarts_and_stops(tmp_path: Path) -> None:
     # Without routes only control and the gateway are needed: enough to see them live and die.
-    (tmp_path / "limbeck.toml").write_text(text_of("[upstreams]"))
-    state = tmp_path / ".limbeck" / "processes.json"
-
-    def pid_of(name: str) -> int | None:
-        if not state.exists():
-            return None
-        processes = msgspec.json.decode(state.read_bytes(), type=list[ProcessState])
-        return next((p.pid for p in processes if p.name == name), None)
-
+    (tmp_path / "limbeck.toml").write_text(text := text_of("[upstreams]"))
     out = (tmp_path / "out").open("w+")
     with (
         out,
@@ -249,10 +316,12 @@ def test_up_starts_restarts_and_stops(tmp_path: Path) -> None:
                 what="the summary",
             )
             assert limbeck("up", cwd=tmp_path).returncode == 4
-            worker = until(lambda: pid_of("gateway.w1"), what="a worker")
-            assert worker is not None
-            os.kill(worker, signal.SIGKILL)
-            until(lambda: pid_of("gateway.w1") not in (None, worker), what="a new worker")
+            kill_and_see_it_again(tmp_path, "gateway.w1")
+            # An edit has its effect at the next start, and not where control happens to restart.
+            (tmp_path / "limbeck.toml").write_text("[gateway")
+            kill_and_see_it_again(tmp_path, "control")
+            admin = tomllib.loads(text)["control"]["admin_bind"]
+            until(lambda: answers(f"http://{admin}/healthz"), seconds=60, what="control again")
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
         finally:
@@ -260,4 +329,31 @@ def test_up_starts_restarts_and_stops(tmp_path: Path) -> None:
     shown = (tmp_path / "out").read_text()
     assert "gateway.w1 ended by SIGKILL; starts again in 0.2 s" in shown
     assert shown.splitlines()[-1].endswith("limbeck has stopped")
-    assert not state.exists()
+    assert not (tmp_path / ".limbeck" / "processes.json").exists()
+
+
+def answers(url: str) -> bool:
+    return asyncio.run(answers_ok(url))
+
+
+def test_up_watches_its_processes_when_nobody_reads_what_it_says(tmp_path: Path) -> None:
+    (tmp_path / "limbeck.toml").write_text(text := text_of("[upstreams]"))
+    reader, writer = os.pipe()
+    ready = f"http://{tomllib.loads(text)['control']['admin_bind']}/healthz"
+    os.close(reader)
+    with subprocess.Popen(
+        [str(LIMBECK), "up"],
+        cwd=tmp_path,
+        stdout=writer,
+        stderr=writer,
+        env=clean_environment({}),
+    ) as process:
+        os.close(writer)
+        try:
+            # Not before the summary would have come.
+            until(lambda: answers(ready), seconds=60, what="control")
+            kill_and_see_it_again(tmp_path, "gateway.w1")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
