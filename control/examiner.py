@@ -52,7 +52,8 @@ class Examiner:
     async def score(self, route: str, answers: Sequence[ToScore]) -> Sequence[Scored]:
         """The route's metric on some answers, in order."""
         marks = await self._measures[route].mark(
-            [Answer(request=one.request, answer=one.answer, gold=one.gold) for one in answers]
+            [Answer(request=one.request, answer=one.answer, gold=one.gold) for one in answers],
+            exam=True,
         )
         return [Scored(score=mark.value, not_scored=mark.not_scored) for mark in marks]
 

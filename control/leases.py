@@ -26,12 +26,13 @@ class Watched(NamedTuple):
     blind: str | None
 
 
-def watched(*, now: float, collected_to: float, fault: Fault | None) -> Watched:
+def watched(*, now: float, collected_to: float, faults: Iterable[Fault]) -> Watched:
     """Until when a route was guarded.
 
-    ``collected_to``: what happened before is in the store. ``fault``: of the route's metric.
+    ``collected_to``: what happened before is in the store. ``faults``: of the route's metric.
     """
     known = collected_to + _LAG_S
+    fault = min(faults, key=lambda one: one.since, default=None)
     if fault is not None and fault.since <= min(known, now):
         since = words.moment(fault.since)
         return Watched(

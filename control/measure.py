@@ -114,7 +114,7 @@ class Measure:
         if self._unscored >= _UNSCORED:
             self.scores_nothing = Fault(
                 since=self._unscored_since,
-                why=f"none of {self._unscored} answers, the last one because of: {score.not_scored}",
+                why=f"none of {self._unscored} answers, the last one for: {score.not_scored}",
             )
 
     async def _one(self, answer: Answer) -> Score:

@@ -149,6 +149,8 @@ class Reconciler:
 
     def _reconcile(self, route: RouteConfig, known: Known) -> None:
         now = time.time()
+        # A clock that was set back lengthens no lease.
+        self._watched[route.name] = min(now, self._watched.get(route.name, 0.0))
         self._feeds.read(route, known)
         self._register(route)
         alive = [r for r in self._rollouts.of(route.name).rollouts if r.stage not in ENDED]
@@ -167,9 +169,9 @@ class Reconciler:
         """Move the moment from which leases run, and say why it lags."""
         measure = self._measures.get(route.name)
         seen = watched(
-            now=now, collected_to=known.collected_to, fault=measure.fault if measure else None
+            now=now, collected_to=known.collected_to, faults=measure.faults if measure else ()
         )
-        self._watched[route.name] = max(self._watched.get(route.name, 0.0), seen.until)
+        self._watched[route.name] = max(self._watched[route.name], seen.until)
         if seen.blind is not None:
             for rollout in alive:
                 self.reasons[(route.name, rollout.student)] += f"; {seen.blind}"

@@ -57,7 +57,7 @@ class SnapshotWriter:
         snapshot = self.compile(config, states)
         current = self.current
         if current is not None and current.version == snapshot.version:
-            if now - self._renewed < renew_s:
+            if 0.0 <= now - self._renewed < renew_s:
                 return current
         else:
             _log.info("snapshot %d.%d", snapshot.epoch, snapshot.version)

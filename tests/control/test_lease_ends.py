@@ -8,13 +8,14 @@ import msgspec
 import pytest
 
 from control.collecting import Known
-from control.measure import Measure
+from control.measure import Answer, Measure
 from control.snapshot_file import read_snapshot, write_snapshot
+from distiller.exam import ToScore
 from programs.errors import LoadError
 from router.errors import EvidenceError
 from router.stages import Stage
 from tests.control.stored import ROUTE, STUDENT
-from tests.control.world import World
+from tests.control.world import AHEAD, World
 
 
 def test_leases_are_renewed_without_a_new_version_and_end_without_control(world: World) -> None:
@@ -89,6 +90,81 @@ def test_a_metric_that_cannot_be_used_ends_the_leases(tmp_path: Path) -> None:
         assert world.lease() > ends
     finally:
         world.stop()
+
+
+_RAISES = """import pathlib
+expired = pathlib.Path(__file__).with_name("expired")
+def score(example, prediction, trace=None):
+    if expired.exists():
+        raise RuntimeError("401 from the judge")
+    return 1.0
+"""
+_ANSWER = Answer(request='{"messages": [{"role": "user", "content": "hi"}]}', answer="hello")
+
+
+async def test_a_metric_that_scores_nothing_ends_the_leases(tmp_path: Path) -> None:
+    (tmp_path / "own_metric.py").write_text(_RAISES)
+    expired = tmp_path / "expired"
+    world = World(tmp_path, metric="own_metric:score")
+    try:
+        world.to_stage(Stage.LIVE)
+        measure = world.parts.measures[ROUTE]
+        expired.touch()
+        before = time.time()
+        await measure.mark([_ANSWER] * 19)
+        assert measure.faults == (), "some answers in a row may be bad luck"
+        world.parts.writer._renewed -= 1_000
+        world.tick()
+        assert world.lease() > time.time() + 590
+        renewed = world.lease()
+        await measure.mark([_ANSWER])
+        (fault,) = measure.faults
+        assert before <= fault.since < time.time()
+        for _ in range(2):
+            world.parts.writer._renewed -= 1_000
+            await measure.mark([])
+            world.tick()
+            assert world.lease() == renewed
+        (student,) = world.parts.operations.status().routes[0].students
+        assert "no lease is renewed, as nothing has been scored since" in student.why
+        assert "RuntimeError: 401 from the judge" in student.why
+        expired.unlink()
+        await measure.mark([_ANSWER])
+        assert measure.faults == ()
+        world.parts.writer._renewed -= 1_000
+        world.tick()
+        assert world.lease() > renewed
+        await measure.close()
+    finally:
+        world.stop()
+
+
+async def test_an_exam_that_nobody_passes_ends_no_lease(tmp_path: Path) -> None:
+    (tmp_path / "own_metric.py").write_text(_RAISES)
+    (tmp_path / "expired").touch()
+    world = World(tmp_path, metric="own_metric:score")
+    try:
+        measure = world.parts.measures[ROUTE]
+        row = ToScore(request=_ANSWER.request, answer="{", gold=None)
+        scored = await world.parts.clients.score(ROUTE, [row] * 30)
+        assert {one.score for one in scored} == {None} and measure.faults == ()
+        await measure.close()
+    finally:
+        world.stop()
+
+
+@pytest.mark.parametrize("collected_to", [AHEAD, 0.0])
+def test_a_clock_that_was_set_back_lengthens_no_lease(world: World, collected_to: float) -> None:
+    """Set back behind control's start, it looks as if the log had not been read up to there."""
+    world.to_stage(Stage.LIVE)
+    # As if all this had happened before the clock was set back by an hour.
+    world.parts.reconciler._watched[ROUTE] += 3_600
+    world.parts.writer._renewed -= 1_000
+    world.parts.reconciler.publish()
+    world.parts.writer._renewed += 3_600
+    assert world.lease() > time.time() + 4_000
+    world.parts.reconciler.reconcile(Known(collected_to=collected_to))
+    assert world.lease() <= time.time() + 600
 
 
 def test_evidence_that_cannot_be_read_ends_the_leases_of_its_route_alone(
