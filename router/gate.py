@@ -150,7 +150,7 @@ def blockers(
 
 def _standing(gate: Gate) -> str:
     needs = amount(-math.log(gate.alpha))
-    words = f"{gate.form.says(gate.form.bar)}: E {amount(gate.good.log_value)} of {needs}"
+    words = f"{gate.form.says(gate.form.bar)}: E {amount(gate.good.log_value)} (needs {needs})"
     if gate.n < gate._policy.min_pairs:
         return f"{words} after {gate.n} of at least {gate._policy.min_pairs} pairs"
     return f"{words} after {gate.n} pairs"

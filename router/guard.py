@@ -99,7 +99,7 @@ class QualityGuard:
         return GuardVerdict(
             verdict="clear",
             reason=f"{self.form.says(self.form.bar)}: M {'0' if value is None else amount(value)}"
-            f" of {amount(math.log(arl))} after {self._bar.n} pairs",
+            f" (alarms at {amount(math.log(arl))}) after {self._bar.n} pairs",
         )
 
     def summaries(self, arl: float) -> tuple[GuardSummary, ...]:

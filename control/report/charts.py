@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from control.report import words
-from control.report.chart import Axis, Level, Mark, Series, line_chart
-from control.report.model import Point, ReportBody
-from control.report.ticks import time_ticks
+from control.report.chart import line_chart
+from control.report.frame import Axis, Level, Mark, Series, Size
+from control.report.model import RECENT, Point, ReportBody
+from control.report.ticks import log_ticks, time_ticks
 
 _TEACHER, _STUDENT, _GATE, _FUTILITY, _BAR = "#0369a1", "#15803d", "#6d28d9", "#78716c", "#9a3412"
 #: a span of time above this is labelled with days
@@ -27,12 +28,17 @@ class Charts(NamedTuple):
     share: str
 
 
-def charts(body: ReportBody) -> Charts:
+def charts(body: ReportBody, size: Size) -> Charts:
     """Draw a report's history."""
-    return Charts(gate=_gate(body), scores=_scores(body), guard=_guard(body), share=_share(body))
+    return Charts(
+        gate=_gate(body, size),
+        scores=_scores(body, size),
+        guard=_guard(body, size),
+        share=_share(body, size),
+    )
 
 
-def _gate(body: ReportBody) -> str:
+def _gate(body: ReportBody, size: Size) -> str:
     points = body.history
     levels = []
     if body.log_threshold is not None:
@@ -46,26 +52,38 @@ def _gate(body: ReportBody) -> str:
                 points=[(p.seq, p.log_futility) for p in points],
             ),
         ],
-        x=_pairs(points), y=Axis(name="ln E"), levels=levels, marks=_marks_by_pair(body),
+        x=_pairs(points), y=_bets("E"), levels=levels, marks=_marks_by_pair(body), size=size,
     )  # fmt: skip
 
 
-def _scores(body: ReportBody) -> str:
+def _scores(body: ReportBody, size: Size) -> str:
     points = body.history[_UNSETTLED:] if len(body.history) >= _MANY else body.history
     series = [
-        Series(name="teacher", colour=_TEACHER, points=[(p.seq, p.teacher) for p in points]),
-        Series(name="student", colour=_STUDENT, points=[(p.seq, p.student) for p in points]),
-    ]
+        Series(
+            name="teacher, all pairs so far", colour=_TEACHER, thin=True,
+            points=[(p.seq, p.teacher) for p in points],
+        ),
+        Series(
+            name="student, all pairs so far", colour=_STUDENT, thin=True,
+            points=[(p.seq, p.student) for p in points],
+        ),
+        Series(
+            name="teacher", colour=_TEACHER, points=[(p.seq, p.recent_teacher) for p in points]
+        ),
+        Series(
+            name="student", colour=_STUDENT, points=[(p.seq, p.recent_student) for p in points]
+        ),
+    ]  # fmt: skip
     series += [
         Series(
             name=f"bar: {name}", colour=_BAR, dashed=True,
-            points=[(p.seq, line(p.teacher)) for p in points],
+            points=[(p.seq, line(p.recent_teacher)) for p in points],
         )
         for name, line in _bars(body)
     ]  # fmt: skip
     return line_chart(
-        series, x=_pairs(body.history), y=Axis(name="mean score so far"),
-        marks=_marks_by_pair(body),
+        series, x=_pairs(body.history), y=Axis(name=f"mean score of the last {RECENT} pairs"),
+        marks=_marks_by_pair(body), size=size,
     )  # fmt: skip
 
 
@@ -80,7 +98,7 @@ def _bars(body: ReportBody) -> Iterator[tuple[str, Callable[[float], float]]]:
         yield f"teacher - {margin:g}", lambda teacher: teacher - margin
 
 
-def _guard(body: ReportBody) -> str:
+def _guard(body: ReportBody, size: Size) -> str:
     levels = []
     line = [(p.seq, p.log_guard) for p in body.history]
     if body.log_alarm is not None and any(y is not None for _, y in line):
@@ -88,11 +106,12 @@ def _guard(body: ReportBody) -> str:
         levels.append(Level(name=name, y=body.log_alarm, colour=_BAR))
     return line_chart(
         [Series(name="guard", colour=_STUDENT, points=line)],
-        x=_pairs(body.history), y=Axis(name="ln M"), levels=levels, marks=_marks_by_pair(body),
+        x=_pairs(body.history), y=_bets("M"), levels=levels, marks=_marks_by_pair(body),
+        size=size,
     )  # fmt: skip
 
 
-def _share(body: ReportBody) -> str:
+def _share(body: ReportBody, size: Size) -> str:
     shares = [(s.at, s.by_student / s.n) for s in body.shares if s.n]
     if len(shares) > 1:
         # A slice is named by its start; the last one has its length too.
@@ -106,8 +125,17 @@ def _share(body: ReportBody) -> str:
             text=lambda at: datetime.fromtimestamp(at, tz=UTC).strftime(clock),
         ),
         y=Axis(name="share", text=lambda share: f"{share:.0%}", least=0.0, most=1.0),
-        marks=[Mark(name=name, x=at) for at, name in body.marks],
+        marks=[Mark(name=name, x=at) for at, name in body.marks], size=size,
     )  # fmt: skip
+
+
+def _bets(name: str) -> Axis:
+    """Of logarithms, labelled with what the tiles and tables say: the values themselves."""
+    return Axis(
+        name=f"{name}, log scale",
+        ticks=log_ticks,
+        text=lambda log: words.e_value(log).removesuffix(".0"),
+    )
 
 
 def _pairs(points: Sequence[Point]) -> Axis:

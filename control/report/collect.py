@@ -48,6 +48,7 @@ def collect(
         _exclude_outages(evidence, store.one("evidence_checkpoint", Checkpoint, **key.params))
         state, summary = evidence.state(), evidence.summary(now)
     guard = verdict.nearest_alarm(summary) if summary else None
+    latest = points[-1] if points else None
     events = store.all("report_events", EventRow, route=route)
     traffic = sections.traffic(store, route, rollout)
     student_row = sections.student(store, route, rollout)
@@ -60,11 +61,12 @@ def collect(
         student=rollout.student if rollout else None,
         k=rollout.k if rollout else None,
         stage=rollout.stage.value if rollout else None,
-        headline=verdict.headline(rollout, summary, config.policy.rollout),
+        headline=verdict.headline(rollout, summary, latest, config.policy.rollout),
         tone=verdict.tone(rollout),
         bar=_bar(gate),
         tiles=verdict.tiles(
             summary,
+            latest,
             sections.side(traffic, "teacher"),
             sections.side(traffic, "student", sections.REPLAYED),
         ),

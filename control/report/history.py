@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 from control.evidence_feed import add
-from control.report.model import Point
+from control.report.model import RECENT, Point
 from control.report.thinning import thinned
 from control.stored_pair import StoredPair
 from router.evidence import Evidence
@@ -17,10 +18,14 @@ _MOST = 1_000
 def history(evidence: Evidence, pairs: Sequence[StoredPair]) -> list[Point]:
     """Feed the pairs to ``evidence``, and say where it stood on the way."""
     points: list[Point] = []
+    teacher: deque[float] = deque(maxlen=RECENT)
+    student: deque[float] = deque(maxlen=RECENT)
     for pair in pairs:
         add(evidence, pair)
-        if pair.outcome != "scored":
+        if pair.outcome != "scored" or pair.teacher_score is None or pair.student_score is None:
             continue
+        teacher.append(pair.teacher_score)
+        student.append(pair.student_score)
         reading = evidence.reading
         if reading.teacher is None or reading.student is None:
             continue
@@ -33,6 +38,8 @@ def history(evidence: Evidence, pairs: Sequence[StoredPair]) -> list[Point]:
                 log_guard=reading.log_guard,
                 teacher=reading.teacher,
                 student=reading.student,
+                recent_teacher=sum(teacher) / len(teacher),
+                recent_student=sum(student) / len(student),
             )
         )
     return list(thinned(points, _MOST))

@@ -7,6 +7,8 @@ import msgspec
 from router.events import Hashes
 
 SCHEMA = 1
+#: a change of the world shows in the mean of so many pairs long before it shows in that of all
+RECENT = 100
 
 
 class Named(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +73,10 @@ class Happened(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """State of the evidence after one consumed pair, as in `router.evidence.Reading`."""
+    """State of the evidence after one consumed pair, as in `router.evidence.Reading`.
+
+    The recent scores are means of the last `RECENT` scored pairs, every repeated request counted.
+    """
 
     seq: int
     ts: float
@@ -80,6 +85,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     log_guard: float | None
     teacher: float
     student: float
+    recent_teacher: float
+    recent_student: float
 
 
 class Slice(msgspec.Struct, frozen=True, kw_only=True):

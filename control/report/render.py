@@ -13,8 +13,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from control.report.charts import charts
-from control.report.model import ReportBody
+from control.report.charts import Charts, charts
+from control.report.frame import NARROW, WIDE
+from control.report.model import RECENT, ReportBody
 
 _TEMPLATE = Path(__file__).parent / "template"
 _LONGEST = 240
@@ -35,8 +36,11 @@ def html(body: ReportBody, sha256: str) -> str:
     """The report as a page."""
     environment = _environment(autoescape=True)
     template = environment.from_string((_TEMPLATE / "report.html.j2").read_text())
-    drawn = {name: Markup(svg) for name, svg in charts(body)._asdict().items()}
-    return template.render(r=body, sha256=sha256, charts=drawn)
+    return template.render(
+        r=body, sha256=sha256, recent=RECENT,
+        wide=Charts(*map(Markup, charts(body, WIDE))),
+        narrow=Charts(*map(Markup, charts(body, NARROW))),
+    )  # fmt: skip
 
 
 def _environment(

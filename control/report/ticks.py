@@ -1,12 +1,14 @@
-"""Where an axis has its ticks: round numbers, or round times. Pure."""
+"""Where an axis has its ticks: round numbers, powers of ten, or round times. Pure."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
 #: a span that is a smaller part of its ends has no round numbers that floats can tell apart
 _FINEST = 1e-12
+_DECADE = math.log(10)
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 #: spans that a clock or a calendar calls round, seconds
 _CLOCK = (
@@ -26,6 +28,20 @@ def ticks(low: float, high: float, about: int) -> list[float]:
     size = 10.0 ** math.floor(math.log10(raw))
     step = next(m * size for m in (1, 2, 2.5, 5, 10) if m * size >= raw * (1 - 1e-9))
     return list(_multiples(step, low, high))
+
+
+def log_ticks(low: float, high: float, about: int) -> list[float]:
+    """Natural logarithms of powers of ten inside [low, high], roughly ``about`` of them."""
+    wanted = (high - low) / _DECADE / about
+    step = next(
+        digit * 10**zeros
+        for zeros in itertools.count()
+        for digit in (1, 2, 3, 5)
+        if digit * 10**zeros >= wanted
+    )
+    powers = list(_multiples(step * _DECADE, low, high))
+    # One or none gives no idea of the scale.
+    return powers if len(powers) > 1 else ticks(low, high, about)
 
 
 def time_ticks(low: float, high: float, about: int) -> list[float]:

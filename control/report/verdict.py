@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from control.report import words
-from control.report.model import Named
+from control.report.model import RECENT, Named, Point
 from control.report.stored import Traffic
 from router.policy import RolloutPolicy
 from router.stages import RAMP, Stage
@@ -30,9 +30,15 @@ def tone(rollout: Rollout | None) -> str:
 
 
 def headline(
-    rollout: Rollout | None, summary: EvidenceSummary | None, policy: RolloutPolicy
+    rollout: Rollout | None,
+    summary: EvidenceSummary | None,
+    latest: Point | None,
+    policy: RolloutPolicy,
 ) -> str:
-    """The verdict in a few sentences: who answers, why, and what the scores are."""
+    """The verdict in a few sentences: who answers, why, and what the scores are.
+
+    ``latest``: where the evidence stands after the last scored pair.
+    """
     if rollout is None or summary is None:
         return "The teacher answers everything. No student has been distilled yet."
     searching = rollout.stage in (Stage.SHADOW, Stage.READY)
@@ -43,10 +49,11 @@ def headline(
             f"Over {words.plural(summary.n, 'pair')} the student scores "
             f"{words.score(summary.mean_student)}, the teacher {words.score(summary.mean_teacher)}"
         )
-        if summary.guard.verdict == "alarm":
+        if latest is not None and _fired(summary):
             sentences.append(
-                "These are means since the first pair; the guard's alarm is about the pairs since "
-                "promotion, the latest most of all"
+                f"Over {_last_pairs(summary)} the student scores "
+                f"{words.score(latest.recent_student)}, the teacher "
+                f"{words.score(latest.recent_teacher)}"
             )
     else:
         sentences.append("There is no scored pair yet")
@@ -64,14 +71,28 @@ def _standing(rollout: Rollout, policy: RolloutPolicy) -> str:
 
 
 def tiles(
-    summary: EvidenceSummary | None, teacher: Traffic | None, student: Traffic | None
+    summary: EvidenceSummary | None,
+    latest: Point | None,
+    teacher: Traffic | None,
+    student: Traffic | None,
 ) -> list[Named]:
     """The figures that everybody asks for first: how good, how dear, how fast, how sure."""
     figures = []
+    if summary is not None and latest is not None and _fired(summary):
+        # The means of all pairs hide what the guard has found.
+        figures.append(
+            Named(
+                name=f"student's score over {_last_pairs(summary)}",
+                value=words.score(latest.recent_student),
+                note=f"teacher: {words.score(latest.recent_teacher)}",
+            )
+        )
     if summary is not None and summary.n:
-        figures = [
-            _scored("student's score", summary.mean_student, summary.student_interval),
-            _scored("teacher's score", summary.mean_teacher, summary.teacher_interval),
+        pairs = words.plural(summary.n, "pair")
+        student_mean, teacher_mean = summary.mean_student, summary.mean_teacher
+        figures += [
+            _scored(f"student's score over {pairs}", student_mean, summary.student_interval),
+            _scored(f"teacher's score over {pairs}", teacher_mean, summary.teacher_interval),
         ]
     figures += _price_and_time(teacher, student)
     if summary is not None and summary.n:
@@ -98,6 +119,14 @@ def nearest_alarm(summary: EvidenceSummary) -> GuardSummary | None:
     """Of the guards that roll back, one for each bar, the one with the highest M."""
     running = [guard for guard in summary.guards if guard.guard == "bar" and guard.n]
     return max(running, key=lambda guard: guard.log_m or 0.0, default=None)
+
+
+def _fired(summary: EvidenceSummary) -> bool:
+    return summary.guard.verdict != "clear"
+
+
+def _last_pairs(summary: EvidenceSummary) -> str:
+    return f"the last {words.plural(min(RECENT, summary.n_all), 'pair')}"
 
 
 def _price_and_time(teacher: Traffic | None, student: Traffic | None) -> list[Named]:
@@ -131,8 +160,8 @@ def caveats(summary: EvidenceSummary | None, *, answered: int, no_cost: int) -> 
     if summary is not None:
         lines += [
             "The bound is about your metric: what the metric cannot see, the proof does not cover.",
-            "The test rejects that the student was never better than the bar on average; the "
-            "guard, not the test, watches whether it still is.",
+            "A passed test shows that the student was above the bar at some time. Whether it still "
+            "is, only the guard watches.",
         ]
     if summary is not None and summary.label_coverage is not None and summary.label_coverage < 1:
         lines.append(

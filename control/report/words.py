@@ -23,7 +23,7 @@ def e_value(log: float | None) -> str:
     """exp(log) for people, however large or small."""
     if log is None or log == -math.inf:
         return "0"
-    return amount(log) if log > -math.log(1e6) else f"10^{log / math.log(10):.1f}"
+    return amount(log) if log > -math.log(1e4) else f"10^{log / math.log(10):.1f}"
 
 
 def milliseconds(value: float | None) -> str:

@@ -37,6 +37,7 @@ def test_ties_promote_at_98_pairs_but_not_before_the_least_number() -> None:
     early = feed(gate(), 99)
     assert judge([early], [], None).verdict == "collect"
     assert "at least 100" in judge([early], [], None).reason
+    assert " (needs 20) after 99 of" in judge([early], [], None).reason
     assert judge([feed(gate(), 100)], [], None).verdict == "promote"
 
 

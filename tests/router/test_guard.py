@@ -25,6 +25,7 @@ def test_a_drop_ends_in_an_alarm() -> None:
     for s, t in itertools.islice(scores(3, student=0.91, teacher=0.92, both=0.88), 500):
         guard.add(s, t, 1.0, arl=ARL)
     assert guard.verdict(ARL).verdict == "clear"
+    assert f" (alarms at {ARL:,.0f}) after 500 pairs" in guard.verdict(ARL).reason
     worse = scores(4, student=0.71, teacher=0.92, both=0.68)
     took = 0
     while guard.verdict(ARL).verdict != "alarm":

@@ -88,9 +88,12 @@ def test_what_callers_saw() -> None:
 def test_pairs_are_counted_by_their_places(step: int) -> None:
     """A report keeps every n-th point of a long history."""
     points = [
-        Point(seq=n, ts=float(n), log_e=0.0, log_futility=0.0, log_guard=None, teacher=1, student=1)
+        Point(
+            seq=n, ts=float(n), log_e=0.0, log_futility=0.0, log_guard=None, teacher=1, student=1,
+            recent_teacher=1, recent_student=1,
+        )
         for n in range(1, 100, step)
-    ]
+    ]  # fmt: skip
     assert pairs_between(points, 40.5, 70.5) == pytest.approx(30, abs=step - 1)
     assert pairs_between(points, 200.0, 300.0) == 0
     assert pairs_between([], 0.0, 1.0) == 0

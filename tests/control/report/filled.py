@@ -183,7 +183,7 @@ def ready(filled: Filled) -> None:
     shadow(filled)
     filled.pairs(350, teacher=0.93, student=0.94)
     filled.pair(None, None)
-    filled.event("gate_promote", Stage.READY, "student >= 0.950 x teacher: E 79 of 32.9")
+    filled.event("gate_promote", Stage.READY, "student >= 0.950 x teacher: E 79 (needs 32.9)")
 
 
 def live(filled: Filled) -> None:

@@ -138,7 +138,7 @@ def test_live(filled: Filled) -> None:
     assert [name for _, name in body.marks] == [
         "SHADOW", "READY", "R1", "R5", "R25", "R50", "LIVE",
     ]  # fmt: skip
-    assert Page(report.html).tags.count("svg") == 4
+    assert Page(report.html).tags.count("svg") == 2 * 4
     saved, spent, _ = body.money
     assert re.match(r"Saved on \d+ requests that the student answered: \$0\.\d\d, ", saved)
     assert re.match(r"Spent on evidence and training: \$0\.\d\d \(reverse shadow .*\); net ", spent)
@@ -156,8 +156,13 @@ def test_rolled_back(filled: Filled) -> None:
         "Taken back; the teacher answers everything. Quality: bar guard: no longer student >= "
     )
     assert (body.tiles[-1].name, body.tiles[-1].note) == ("M of the guard", "rolls back at 20,000")
-    assert "the guard's alarm is about the pairs since promotion" in body.headline
     last = body.history[-1]
+    # Of the last hundred pairs sixty were answered by a student that is right now and then.
+    assert last.student > 0.85 and last.recent_student < 0.6
+    assert body.tiles[0].name == "student's score over the last 100 pairs"
+    assert body.tiles[0].value == words.score(last.recent_student)
+    assert body.tiles[0].note == f"teacher: {words.score(last.recent_teacher)}"
+    assert f"Over the last 100 pairs the student scores {body.tiles[0].value}" in body.headline
     assert last.log_guard is not None and body.log_alarm is not None
     assert last.log_guard > body.log_alarm
     assert body.commands == ["limbeck distill greet", "limbeck retry greet"]
@@ -247,8 +252,8 @@ def test_every_bar_is_drawn_and_the_worst_one_is_plotted(
     report = several.report()
     body = body_of(report)
     page = Page(report.html)
-    assert re.findall(r"<title>(bar: [^<]*)</title>", report.html) == names
-    assert all(page.text.count(name) == 2 for name in names), "in the legend and as a title"
+    assert re.findall(r"<title>(bar: [^<]*)</title>", report.html) == 2 * names
+    assert all(page.text.count(name) == 4 for name in names), "named, and as a title, in both sizes"
     assert ("the bar that it does worst at" in page.text) is (len(names) > 1)
     assert "is one condition of passing" in page.text
     rows = [row.value for row in body.numbers if row.note.startswith("promotes at")]
@@ -268,7 +273,28 @@ def test_a_held_student(filled: Filled) -> None:
 
 def test_a_long_history_is_thinned(filled: Filled) -> None:
     shadow(filled)
-    filled.pairs(1_300, teacher=0.93, student=0.94)
+    filled.pairs(1_200, teacher=1.0, student=1.0)
+    filled.pairs(100, teacher=1.0, student=0.0)
     history = body_of(filled.report()).history
     assert len(history) == 1_000
     assert (history[0].seq, history[-1].seq) == (1, 1_300)
+    # The recent scores are those of pairs, not of the points that are left.
+    for point in history[-70:]:
+        assert point.recent_teacher == 1.0
+        assert point.recent_student == pytest.approx((1_300 - point.seq) / 100)
+
+
+def test_a_repeated_request_counts_in_the_recent_scores_alone(filled: Filled) -> None:
+    shadow(filled)
+    filled.pair(1.0, 1.0, cluster="c")
+    filled.pair(1.0, 0.0, cluster="c")
+    last = body_of(filled.report()).history[-1]
+    assert (last.student, last.recent_student) == (1.0, 0.5)
+
+
+def test_axes_show_the_numbers_of_the_tiles(filled: Filled) -> None:
+    rolled_back(filled)
+    svgs = re.findall(r"<svg.*?</svg>", filled.report().html, re.S)
+    gate, guard = (re.findall(r"<text[^>]*>([^<]*)<", svgs[n]) for n in (0, 4))
+    assert {"E, log scale", "1", "100", "promotes: E 32.9"} <= set(gate)
+    assert {"M, log scale", "1", "1,000", "10^6", "10^9", "rolls back: M 20,000"} <= set(guard)

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.report.chart import WIDTH, Axis, Level, Mark, Series, line_chart
+from control.report.chart import line_chart
+from control.report.frame import NARROW, WIDE, Axis, Level, Mark, Series, Size
 from control.report.thinning import thinned
-from control.report.ticks import ticks, time_ticks
+from control.report.ticks import log_ticks, ticks, time_ticks
 from tests.control.report.page import Page
 
-_X, _Y = Axis(name="pairs"), Axis(name="ln E")
+_X, _Y = Axis(name="pairs"), Axis(name="E")
 _FINITE = st.floats(-1e9, 1e9)
 _ANY = st.none() | st.floats()
 
@@ -56,16 +57,21 @@ def test_steps_hold_their_value() -> None:
     assert y2 < y1
 
 
+@pytest.mark.parametrize("size", [WIDE, NARROW])
 @given(
     st.lists(st.tuples(_FINITE, _ANY), max_size=40).map(lambda points: sorted(points, key=_first)),
     st.lists(_FINITE, max_size=3),
     st.lists(_FINITE, max_size=12),
 )
 def test_whatever_the_values_every_place_is_inside(
-    points: list[tuple[float, float | None]], levels: list[float], marks: list[float]
+    size: Size,
+    points: list[tuple[float, float | None]],
+    levels: list[float],
+    marks: list[float],
 ) -> None:
     svg = chart(
         points,
+        size=size,
         levels=[Level(name="bar", y=y) for y in levels],
         marks=[Mark(name=f"R{n}", x=x) for n, x in enumerate(sorted(marks))],
     )
@@ -74,12 +80,12 @@ def test_whatever_the_values_every_place_is_inside(
     if "svg" not in page.tags:
         return
     height = float(dict(page.attributes)["viewbox"].split()[3])
-    for name, limit in (("x", WIDTH), ("y", height)):
+    for name, limit in (("x", size.width), ("y", height)):
         for key, value in page.attributes:
             if key in (name, f"{name}1", f"{name}2"):
                 assert 0 <= float(value) <= limit
     for place in re.findall(r"[ML]([\d.-]+) ([\d.-]+)", path_of(svg)):
-        assert 0 <= float(place[0]) <= WIDTH and 0 <= float(place[1]) <= height
+        assert 0 <= float(place[0]) <= size.width and 0 <= float(place[1]) <= height
 
 
 def test_text_is_escaped() -> None:
@@ -135,6 +141,31 @@ def test_close_lines_have_names_apart() -> None:
     assert len(places) == 3
 
 
+def test_a_narrow_chart_names_its_lines_below_the_plot() -> None:
+    points = [(0.0, 0.0), (1.0, 1.0)]
+    series = [
+        Series(name="student", colour="#0a0", points=points),
+        Series(name="bar", colour="#a00", points=points, dashed=True),
+        Series(name="student, all pairs", colour="#0a0", points=points, thin=True),
+    ]
+    level = Level(name="promotes", y=0.5)
+    svg = line_chart(series, x=_X, y=_Y, levels=[level], size=NARROW)
+    axis = float(re.findall(r'y="([\d.]+)"[^>]*>pairs<', svg)[0])
+    named = {
+        name: (float(y), dash)
+        for dash, y, name in re.findall(
+            r'stroke-dasharray="([^"]*)"></line>\n<text x="\d+" y="([\d.]+)"[^>]*>([^<]*)<', svg
+        )
+    }
+    # A thin line is named by its title alone.
+    assert named.keys() == {"student", "bar", "promotes"}
+    assert {dash for _, dash in named.values()} == {"none", "5 4", "2 3"}
+    heights = sorted([axis, *(y for y, _ in named.values())])
+    assert heights[0] == axis
+    assert all(b - a >= 13 for a, b in itertools.pairwise(heights))
+    assert "<title>student, all pairs</title>" in svg
+
+
 @given(_FINITE, st.floats(1e-6, 1e9), st.integers(2, 12))
 def test_ticks_are_round_inside_and_about_as_many(low: float, span: float, about: int) -> None:
     high = low + span
@@ -158,7 +189,27 @@ def test_time_ticks_are_round_moments(low: float, span: float, about: int) -> No
         assert all(one % 60 == 0 for one in found)
 
 
-@pytest.mark.parametrize("kind", [ticks, time_ticks])
+@pytest.mark.parametrize(
+    ("low", "high", "powers"),
+    [
+        (0.3, 40.0, [0, 1]),
+        (0.05, 3e3, [-1, 0, 1, 2, 3]),
+        (0.05, 2e5, [0, 2, 4]),
+        (0.001, 1e31, [0, 10, 20, 30]),
+        (0.5, 2e10, [0, 3, 6, 9]),
+        (1.0, 1e300, [0, 100, 200, 300]),
+    ],
+)
+def test_log_ticks_are_powers_of_ten(low: float, high: float, powers: list[int]) -> None:
+    found = log_ticks(math.log(low), math.log(high), 5)
+    assert found == pytest.approx([power * math.log(10) for power in powers])
+
+
+def test_log_ticks_of_less_than_a_decade() -> None:
+    assert len(log_ticks(math.log(2.0), math.log(8.0), 5)) > 1
+
+
+@pytest.mark.parametrize("kind", [ticks, log_ticks, time_ticks])
 def test_ticks_of_nothing(kind: Callable[[float, float, int], list[float]]) -> None:
     assert kind(3.0, 3.0, 5) == [3.0]
     assert kind(3.0, 2.0, 5) == [3.0]

@@ -3,11 +3,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import shlex
+from typing import Literal
 
 import msgspec
 import pytest
 
 from control.cli import COMMANDS
+from control.report.model import Point
 from control.report.numbers import numbers
 from control.report.stored import Traffic
 from control.report.verdict import caveats, commands, headline, tiles, tone
@@ -20,6 +22,11 @@ from router.verdicts import EvidenceSummary, GuardVerdict
 
 POLICY = Policy()
 WHY = "the reason of the newest hold"
+#: of a student that has got worse
+LATEST = Point(
+    seq=200, ts=200.0, log_e=1.0, log_futility=0.0, log_guard=12.0, teacher=1.0, student=1.0,
+    recent_teacher=0.91, recent_student=0.672,
+)  # fmt: skip
 
 
 def rollout(stage: Stage, **changes: object) -> Rollout:
@@ -57,19 +64,21 @@ def summary(policy: Policy = POLICY, *, n: int = 200, student: float = 1.0) -> E
 )
 def test_every_stage_has_a_verdict(stage: Stage, expected_tone: str, starts: str) -> None:
     one = rollout(stage)
-    said = headline(one, summary(), POLICY.rollout)
+    said = headline(one, summary(), None, POLICY.rollout)
     assert tone(one) == expected_tone
     assert said.startswith(starts)
     assert said.endswith("Over 200 pairs the student scores 1.000, the teacher 1.000.")
-    nothing = headline(one, summary(n=0), POLICY.rollout)
+    nothing = headline(one, summary(n=0), None, POLICY.rollout)
     assert nothing.endswith("There is no scored pair yet.")
 
 
 def test_a_hold_says_what_is_sent_meanwhile() -> None:
     warned = rollout(Stage.HELD, held=Stage.R25, reasons=(HeldReason.WARN,))
     away = rollout(Stage.HELD, held=Stage.R25, reasons=(HeldReason.AVAILABILITY,))
-    assert headline(warned, summary(), POLICY.rollout).startswith("On hold; it is sent 25 % of")
-    assert headline(away, summary(), POLICY.rollout).startswith("On hold; it is sent 0 % of")
+    assert headline(warned, summary(), None, POLICY.rollout).startswith(
+        "On hold; it is sent 25 % of"
+    )
+    assert headline(away, summary(), None, POLICY.rollout).startswith("On hold; it is sent 0 % of")
 
 
 @pytest.mark.parametrize("stage", [*Stage, None])
@@ -116,25 +125,26 @@ def test_before_it_passes_the_pairs_still_needed_are_told() -> None:
 
 
 def test_tiles_of_a_student_without_any_traffic() -> None:
-    figures = tiles(summary(), None, None)
+    figures = tiles(summary(), LATEST, None, None)
     assert [tile.name for tile in figures] == [
-        "student's score", "teacher's score", "E over 200 pairs", "M of the guard",
+        "student's score over 200 pairs", "teacher's score over 200 pairs", "E over 200 pairs",
+        "M of the guard",
     ]  # fmt: skip
     assert figures[0].value == "1.000" and figures[0].note.startswith("0.")
     assert figures[2].note == "promotes at 32.9"
-    assert tiles(None, None, None) == []
+    assert tiles(None, None, None, None) == []
     # Without a pair nothing is known about scores.
-    assert tiles(summary(n=0), None, None) == []
+    assert tiles(summary(n=0), None, None, None) == []
 
 
 def test_a_figure_names_one_value_and_notes_the_other() -> None:
     teacher = traffic("teacher", p50_ms=94.0, cost=None)
-    both = [(t.name, t.value, t.note) for t in tiles(None, teacher, traffic("student"))]
+    both = [(t.name, t.value, t.note) for t in tiles(None, None, teacher, traffic("student"))]
     assert both == [
         ("cost of 1,000 requests by the student", "$0", "teacher: unknown"),
         ("median latency of the student", "10 ms", "teacher: 94 ms"),
     ]
-    alone = [(t.name, t.note) for t in tiles(None, teacher, None)]
+    alone = [(t.name, t.note) for t in tiles(None, None, teacher, None)]
     assert alone == [
         ("cost of 1,000 requests by the teacher", ""), ("median latency of the teacher", ""),
     ]  # fmt: skip
@@ -151,15 +161,30 @@ def test_duplicates_are_noted_beside_the_pairs() -> None:
     assert rows["scored pairs"].note == "near-duplicates count once: 70 count"
 
 
-def test_after_an_alarm_the_means_are_told_to_be_old() -> None:
-    alarmed = msgspec.structs.replace(
-        summary(), guard=GuardVerdict(verdict="alarm", reason="bar guard")
+@pytest.mark.parametrize("verdict", ["warn", "alarm"])
+@pytest.mark.parametrize(("n", "last"), [(200, 100), (60, 60)])
+def test_once_the_guard_has_fired_the_latest_scores_are_told(
+    verdict: Literal["warn", "alarm"], n: int, last: int
+) -> None:
+    """The means of all pairs still look good then."""
+    fired = msgspec.structs.replace(
+        summary(n=n), guard=GuardVerdict(verdict=verdict, reason="bar guard")
     )
-    said = headline(rollout(Stage.ROLLED_BACK), alarmed, POLICY.rollout)
-    assert "the teacher 1.000. These are means since the first pair; the guard's alarm" in said
+    said = headline(rollout(Stage.ROLLED_BACK), fired, LATEST, POLICY.rollout)
+    assert said.endswith(
+        f"Over {n} pairs the student scores 1.000, the teacher 1.000. "
+        f"Over the last {last} pairs the student scores 0.672, the teacher 0.910."
+    )
+    first = tiles(fired, LATEST, None, None)[0]
+    assert (first.name, first.value, first.note) == (
+        f"student's score over the last {last} pairs", "0.672", "teacher: 0.910",
+    )  # fmt: skip
 
 
 def test_caveats() -> None:
     assert caveats(None, answered=0, no_cost=0) == []
     assert len(caveats(summary(), answered=5, no_cost=0)) == 2
+    assert "shows that the student was above the bar at some time" in " ".join(
+        caveats(summary(), answered=5, no_cost=0)
+    )
     assert "The cost of 2 of 5 answers is unknown" in caveats(None, answered=5, no_cost=2)[0]
