@@ -1,7 +1,8 @@
 """Shadow evaluation, last part: labels meet pairs, and both sides are scored by one metric.
 
-A pair waits for its label until the deadline, then it is dropped and counted. Gold of coverage
-`volunteered` never gets here: the query does not see it.
+A pair waits for its label until the deadline, then it is dropped and counted. So does one whose
+answer was refused, as gold may follow: when a turn comes must not decide which pairs count. Gold of
+coverage `volunteered` never gets here: the query does not see it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from router.pairs import Coverage, Kind, Outcome
 from traces.store import Store
 
 _BATCH = 100
-#: the served answer was refused, but nobody said what is right
+#: the served answer was refused, but nobody said what is right until the deadline
 NO_GOLD = "no_gold"
 #: whoever could label the student's answer has refused answers without saying what is right
 REFUSING = "refusing_source"

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import httpx
 import msgspec
 
@@ -110,6 +111,12 @@ class ShadowWorld:
             turn_s=turn_s,
         )
         await judging.judge(ROUTE)
+
+    def pass_deadlines(self) -> None:
+        """As if a label were in time for a minute only, which is long ago."""
+        self.store.close()  # the next call opens it again
+        with duckdb.connect(str(self.store.path)) as connection:
+            connection.execute("UPDATE pairs SET deadline = ts + INTERVAL 1 MINUTE")
 
     @property
     def pairs(self) -> list[Row]:

@@ -114,6 +114,18 @@ def test_a_pair_behind_the_watermark_is_dropped_as_late(store: Store) -> None:
     assert feed.evidence.summary(T0).n_all == 2
 
 
+def test_a_restart_leaves_the_watermark_where_it_was(store: Store) -> None:
+    feed = feed_of(store)
+    put_pair(store, 5)
+    consume(feed)
+    put_pair(store, 3)
+    consume(feed)
+    again = feed_of(store)
+    put_pair(store, 4)
+    consume(again)
+    assert [row.outcome for row in consumed(store, KEY)] == ["scored", "late", "late"]
+
+
 def outage(start: float, end: float) -> Outages:
     """Out from one second to another; over and decided."""
     return Outages(windows=(Window(T0 + start, T0 + end),))

@@ -83,11 +83,28 @@ async def test_a_confirmed_answer_is_the_truth_and_a_refused_one_says_none(
     put_gold(world.store, right, ts=T0 + 3, confirmed=True)
     put_gold(world.store, wrong, ts=T0 + 3, confirmed=False)
     await world.draw_and_replay()
+    world.pass_deadlines()
     await world.judge()
     assert [(p.outcome, p.teacher_score, p.student_score) for p in world.pairs] == [
         ("scored", 1.0, 1.0),
         ("no_gold", None, None),
     ]
+
+
+@pytest.mark.parametrize("judged_between", [True, False])
+async def test_a_refused_answer_may_be_corrected_until_the_deadline(
+    world: ShadowWorld, judged_between: bool
+) -> None:
+    """When a turn comes must not decide which pairs count."""
+    trace_id = put_trace(world.store, T0 + 1, answer="no")
+    await world.draw_and_replay()
+    put_gold(world.store, trace_id, ts=T0 + 2, confirmed=False)
+    if judged_between:
+        await world.judge()
+        assert [pair.outcome for pair in world.pairs] == ["pending"]
+    put_gold(world.store, trace_id, "right", ts=T0 + 5)
+    await world.judge()
+    assert [(pair.outcome, pair.teacher_score) for pair in world.pairs] == [("scored", 0.0)]
 
 
 async def test_a_confirmed_answer_of_the_student_counts_as_a_corrected_one_does(
@@ -134,6 +151,7 @@ async def test_a_source_that_refuses_without_the_right_output_judges_no_student(
     put_gold(world.store, audited, "right", ts=T0 + 7, source="panel")
     put_gold(world.store, audited, ts=T0 + 8, source="thumbs", confirmed=True)
     await world.draw_and_replay()
+    world.pass_deadlines()
     await world.judge()
     found = {pair.trace_id: (pair.outcome, pair.coverage) for pair in world.pairs}
     assert found == {

@@ -86,7 +86,8 @@ WITH waiting AS MATERIALIZED (
     FROM waiting w
     LEFT JOIN label l ON l.trace_id = w.trace_id
     LEFT JOIN refused r ON r.trace_id = w.trace_id
-    WHERE NOT $waits OR l.trace_id IS NOT NULL OR r.trace_id IS NOT NULL
+    -- after a refusal the right output may come until the deadline
+    WHERE NOT $waits OR l.gold IS NOT NULL OR l.confirmed OR r.trace_id IS NOT NULL
        OR w.deadline <= make_timestamp($now_us::BIGINT)
     ORDER BY w.ts, w.trace_id LIMIT $at_most
 )
@@ -160,10 +161,9 @@ WHERE p.route = $route AND p.student = $student AND p.k = $k AND p.seq IS NOT NU
 ORDER BY p.seq;
 
 -- name: last_consumed
--- Where the watermark stands: the newest consumed pair.
-SELECT p.seq, epoch_us(p.ts) AS ts_us FROM pairs p
-WHERE p.route = $route AND p.student = $student AND p.k = $k AND p.seq IS NOT NULL
-ORDER BY p.seq DESC LIMIT 1;
+-- The last place, and where the watermark stands: a late pair got its place behind it.
+SELECT max(p.seq) AS seq, epoch_us(max(p.ts)) AS ts_us FROM pairs p
+WHERE p.route = $route AND p.student = $student AND p.k = $k HAVING max(p.seq) IS NOT NULL;
 
 -- name: evidence_checkpoint
 -- The state of the evidence after the last consumed pair.
