@@ -15,6 +15,7 @@ class ScoreCounts(msgspec.Struct, frozen=True, kw_only=True):
     #: of those, with at least the route's ``pass_score``
     passing: int = 0
     not_scored: int = 0
+    #: without the scores that volunteered labels made; None: there is no other
     mean: float | None = None
     #: the commonest reason of "not scored", and how often it was given; None: no answer lacks one
     why_not: str | None = None

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from control.measure import Answer, Measure, needs_label
+from control.score_counts import score_counts
 from control.scoring import Scoring
 from programs.description import InputField, OutputField, ProgramDescription
 from programs.errors import LoadError
@@ -88,6 +89,41 @@ async def test_the_label_that_is_evidence_scores_whatever_others_say_later(
     assert [row.score for row in await scores(store, measure)] == [1.0]
     put_gold(store, trace_id, "b", ts=T0 + 8, source="anybody")
     assert [row.score for row in await scores(store, measure)] == [1.0]
+
+
+async def test_no_mean_is_made_of_volunteered_corrections(store: Store, tmp_path: Path) -> None:
+    """People correct what is wrong: where they alone label, a good teacher has a mean of 0."""
+    put_sources(store, thumbs="volunteered", auditors="audit")
+    measure = measure_of(tmp_path)
+    route = config_of(tmp_path).routes[ROUTE]
+    for second in range(4):
+        trace_id = put_trace(store, T0 + second, answer="a", audit=second == 2)
+        source = "auditors" if second == 2 else "thumbs"
+        put_gold(store, trace_id, "right", ts=T0 + 5 + second, source=source)
+    await scores(store, measure)
+    counts = score_counts(store, route, "m1")
+    assert (counts.scored, counts.mean) == (4, 0.0), "the audited one alone"
+    truly = put_trace(store, T0 + 9, answer="a")
+    put_gold(store, truly, "a", ts=T0 + 10)
+    put_gold(store, truly, "b", ts=T0 + 11, source="thumbs")
+    await scores(store, measure)
+    assert score_counts(store, route, "m1").mean == 0.5
+
+
+async def test_a_correction_leaves_the_score_before_it_in_the_mean(
+    store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "own_metric.py").write_text(
+        "def score(example, prediction, trace=None):\n"
+        "    return example.get('answer', prediction.answer) == prediction.answer\n"
+    )
+    measure = measure_of(tmp_path, metric="own_metric:score", feedback={})
+    trace_id = put_trace(store, T0, answer="a")
+    await scores(store, measure)
+    put_gold(store, trace_id, "b", ts=T0 + 5, source="anybody")
+    assert [row.score for row in await scores(store, measure)] == [1.0, 0.0]
+    await measure.close()
+    assert score_counts(store, config_of(tmp_path).routes[ROUTE], "m1").mean == 1.0
 
 
 async def test_confirmations_and_refusals(store: Store, tmp_path: Path) -> None:

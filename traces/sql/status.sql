@@ -17,9 +17,21 @@ WHERE f.gold IS NOT NULL OR f.confirmed IS NOT NULL GROUP BY t.route;
 
 -- name: route_scores
 -- Scored answers of a route under one metric: the newest score of each answer; the commonest reason of those without.
-WITH newest AS (
-    SELECT score, not_scored FROM scores WHERE route = $route AND side = 'served' AND metric_hash = $metric_hash
-    QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY ts DESC) = 1
+-- The mean leaves out the scores that a volunteered label made (they have its time): people correct what is wrong.
+WITH every AS MATERIALIZED (
+    SELECT trace_id, ts, score, not_scored FROM scores
+    WHERE route = $route AND side = 'served' AND metric_hash = $metric_hash
+), newest AS (
+    SELECT score, not_scored FROM every QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY ts DESC) = 1
+), volunteered AS (
+    SELECT f.trace_id, f.ts FROM feedback f
+    JOIN traces t ON t.trace_id = f.trace_id
+    LEFT JOIN feedback_sources s ON s.route = $route AND s.source = f.source
+    WHERE t.route = $route AND (f.gold IS NOT NULL OR f.confirmed IS NOT NULL)
+      AND NOT coalesce(s.coverage = 'all' OR (s.coverage = 'audit' AND t.audit), FALSE)
+), unbiased AS (
+    SELECT e.score FROM every e ANTI JOIN volunteered v ON v.trace_id = e.trace_id AND v.ts = e.ts
+    QUALIFY row_number() OVER (PARTITION BY e.trace_id ORDER BY e.ts DESC) = 1
 ), reasons AS (
     SELECT not_scored AS why, count(*) AS n FROM newest WHERE score IS NULL AND not_scored IS NOT NULL
     GROUP BY not_scored ORDER BY n DESC, why LIMIT 1
@@ -27,7 +39,7 @@ WITH newest AS (
 SELECT count(*) FILTER (WHERE score IS NOT NULL) AS scored,
        count(*) FILTER (WHERE score >= $pass_score) AS passing,
        count(*) FILTER (WHERE score IS NULL) AS not_scored,
-       avg(score)::DOUBLE AS mean,
+       (SELECT avg(score) FROM unbiased)::DOUBLE AS mean,
        (SELECT why FROM reasons) AS why_not,
        coalesce((SELECT n FROM reasons), 0) AS why_not_n
 FROM newest;
