@@ -30,7 +30,7 @@ from control.status_view import StatusView
 from router.events import Event, Signal
 from router.rollout import Refusal, Transition, targets
 from router.snapshot import Override
-from router.stages import RAMP, HeldReason, Stage
+from router.stages import EXPOSED, RAMP, HeldReason, Stage
 from router.state import Rollout, RouteRollouts
 from router.view import short_hash
 from traces.store import Store
@@ -46,12 +46,11 @@ _EVENTS = {
     "extend": Event.EXTEND,
     "reject": Event.REJECT,
 }
-_EXPOSED = (Stage.R1, Stage.R5, Stage.R25, Stage.R50, Stage.LIVE)
 #: where a person's approval moves something
 _APPROVABLE = (Stage.READY, *RAMP)
 #: the stages in which an order makes sense, for choosing the student that it means
 _MEANT = {
-    "pause": _EXPOSED,
+    "pause": EXPOSED,
     "resume": (Stage.HELD,),
     "retry": (Stage.ROLLED_BACK,),
     "extend": (Stage.INCONCLUSIVE, Stage.HELD),

@@ -9,7 +9,7 @@ from control.commands.order import said
 from control.errors import BadInput, Refused
 from control.override import read_override
 from control.snapshot_file import read_snapshot
-from router.events import Event
+from router.events import Event, Facts, Health, Signal
 from router.stages import HeldReason, Stage
 from tests.control.stored import ROUTE, STUDENT
 from tests.control.world import World
@@ -73,6 +73,24 @@ def test_pause_and_resume_and_their_repetition(world: World) -> None:
     assert not order(ROUTE, "pause", actor="ann", reason="lunch", student=STUDENT).changed
     assert order(ROUTE, "resume", actor="ann", reason="", student=None).stage is Stage.R5
     assert not order(ROUTE, "resume", actor="ann", reason="", student=STUDENT).changed
+
+
+def test_a_pause_without_a_name_is_for_the_held_student_too(world: World) -> None:
+    """It would go on by itself when its hold ends; one that serves nobody needs no pause."""
+    world.to_stage(Stage.R5)
+    alarm = Signal(
+        event=Event.AVAILABILITY_ALARM,
+        student=STUDENT,
+        ts=time.time(),
+        facts=Facts(health=Health(unreachable="refused")),
+    )
+    world.parts.rollouts.signal(ROUTE, alarm, world.config.routes[ROUTE].policy)
+    world.register("s2-bbbb")
+    paused = world.parts.operations.order(ROUTE, "pause", actor="ann", reason="", student=None)
+    assert paused.student == STUDENT and paused.changed
+    held = world.parts.rollouts.of(ROUTE).get(STUDENT)
+    assert held is not None
+    assert held.reasons == (HeldReason.AVAILABILITY, HeldReason.PAUSE)
 
 
 def test_rollback_is_answered_with_the_time_it_took_and_retry_begins_anew(world: World) -> None:
