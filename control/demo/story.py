@@ -30,6 +30,8 @@ from router.verdicts import EvidenceSummary
 _RATE_WHILE_TRAINING = 8.0
 #: callers go on for a moment after the rollback, so that the table can show it
 _AFTER_S = 3.0
+#: without a new pair for so long, all that was asked is scored
+_QUIET_S = 2.5
 _TEACH_S, _TRAIN_S, _PROVE_S, _RAMP_S, _DRIFT_S = 600.0, 1_500.0, 900.0, 600.0, 300.0
 _DECIDED = frozenset(
     {Stage.READY, Stage.REJECTED, Stage.INCONCLUSIVE, Stage.ROLLED_BACK, Stage.KILLED}
@@ -188,10 +190,12 @@ class Story:
             tell.say("the requests are used up: the world keeps still")
             return
         tell.heading("6. The world changes: the labelling policy moves, the student does not know")
+        await self._rest()
         async with httpx.AsyncClient(trust_env=False) as client:
             answer = await client.post(f"{self._scene.provider_url}/world", json={"policy": 2})
             answer.raise_for_status()
         self._traffic.policy = 2
+        self._traffic.resting = False
         self._traffic.phase("world changed")
         changed = time.time()
         tell.say("some queues are merged; the teacher follows the new policy from now on")
@@ -215,6 +219,25 @@ class Story:
             tell.say(self.reason, style="yellow")
             return
         await self._tell_rollback(student, changed)
+
+    async def _rest(self) -> None:
+        """Let the callers rest until no new pair comes.
+
+        A replay of a request from before the change would be answered by the policy of after it.
+        """
+        self._traffic.resting = True
+        self._tell.say("the callers rest for a moment, until all that they asked is scored")
+        pairs, since = -1, time.monotonic()
+
+        def still(route: RouteStatus) -> bool | None:
+            nonlocal pairs, since
+            student = self._follow(route)
+            n = student.evidence.n if student and student.evidence else 0
+            if n != pairs:
+                pairs, since = n, time.monotonic()
+            return True if time.monotonic() - since >= _QUIET_S else None
+
+        await self._see.until(still, seconds=_DRIFT_S, what="the score of the last request")
 
     async def _tell_rollback(self, student: StudentStatus, changed: float) -> None:
         tell = self._tell

@@ -19,6 +19,7 @@ from control.demo.world import Question, World
 #: the truth follows its request after this time, seconds
 TRUTH_AFTER_S = 0.5
 _MAX_OPEN = 96
+_LOOK_S = 0.05
 _MOST_ERRORS = 5
 
 
@@ -63,6 +64,8 @@ class Traffic:
     ) -> None:
         self.rate = rate
         self.policy = 1
+        #: nobody asks; what is under way is still answered
+        self.resting = False
         self.windows: dict[str, Window] = {}
         #: the first few failures, as the callers saw them
         self.errors: list[str] = []
@@ -113,6 +116,8 @@ class Traffic:
             for question in self._questions:
                 due = max(due + 1.0 / self.rate, time.monotonic() - 1.0)
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
+                while self.resting and not self._stopped:
+                    await asyncio.sleep(_LOOK_S)
                 while len(self._open) >= _MAX_OPEN:
                     await asyncio.wait(set(self._open), return_when=asyncio.FIRST_COMPLETED)
                 if self._stopped:

@@ -86,6 +86,22 @@ def traffic(gateway: Gateway, *, rate: float = 400.0) -> Traffic:
     )  # fmt: skip
 
 
+async def test_callers_may_rest(gateway: Gateway) -> None:
+    callers = traffic(gateway)
+    callers.resting = True
+    running = asyncio.create_task(callers.run())
+    await until_async(lambda: not running.done(), what="the traffic runs")
+    callers.resting = False
+    await until_async(lambda: callers.left == 0, what="all is sent")
+    await running
+    callers = traffic(gateway)
+    callers.resting = True
+    running = asyncio.create_task(callers.run())
+    callers.stop()
+    await running
+    assert callers.sent == 0, "who rests sends nothing, and can be stopped"
+
+
 async def test_everything_is_counted(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     # Callers on this machine do not ask a proxy for it.
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
