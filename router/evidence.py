@@ -188,6 +188,7 @@ class Evidence:
             outcomes=dict(sorted(self._outcomes.items())),
             outage_windows=self._outages.count,
             outage_share=self._outage_share,
+            pairs_a_day=self._guard_copies.pairs_a_day,
         )
 
     @property

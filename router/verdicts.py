@@ -113,16 +113,13 @@ class EvidenceSummary(msgspec.Struct, frozen=True, kw_only=True):
     outage_windows: int
     #: share of the pairs' time inside outage windows
     outage_share: float
+    #: scored pairs on a whole day, all copies; 0 while there was none
+    pairs_a_day: float = 0.0
 
     @property
     def log_e(self) -> float:
         """Of the form that is furthest from passing."""
         return min(form.log_e for form in self.forms)
-
-    @property
-    def retention_proved(self) -> float | None:
-        """R_L: "student >= R_L x teacher"; None without that form, or not proved at all."""
-        return next((form.proved for form in self.forms if form.kind == "retention"), None)
 
 
 def amount(log: float) -> str:

@@ -7,10 +7,13 @@ from typing import cast
 
 from control.report import words
 from control.report.model import Named
+from router.bounds import smallest_detectable
 from router.forms import Form, Kind
 from router.policy import GatePolicy
-from router.verdicts import EvidenceSummary, FormSummary
+from router.verdicts import EvidenceSummary, FormSummary, GuardSummary
 
+#: how long a drop may take to be seen, where the report says which one would be
+_DAYS = 7
 _D = {
     "retention": "student - {bar:g} x teacher",
     "min_score": "student - {bar:g}",
@@ -52,21 +55,12 @@ def numbers(summary: EvidenceSummary, policy: GatePolicy) -> list[Named]:
                 f"promoted above {words.percent(policy.max_outage_share)}",
             )
         )  # fmt: skip
-    for guard in summary.guards:
-        what = "alarm: roll back" if guard.guard == "bar" else "warning: hold"
-        rows.append(
-            Named(
-                name=f"guard: no longer {_form(guard.kind, guard.bar)}",
-                value=f"M {words.e_value(guard.log_m)}",
-                note=f"{what} at {guard.arl:,.0f}; after {words.plural(guard.n, 'pair')}",
-            )
-        )
-    return rows
+    return [*rows, *(row for guard in summary.guards for row in _guard(guard, summary))]
 
 
 def _bar(form: FormSummary, summary: EvidenceSummary, policy: GatePolicy) -> Iterator[Named]:
     yield Named(
-        name=_form(form.kind, form.bar),
+        name=_form(form.kind, form.bar).says(form.bar),
         value=f"E {words.e_value(form.log_e)}",
         note=f"promotes at {summary.threshold:.4g}: candidate {summary.k} may pass by chance with "
         f"probability {summary.alpha_k:.2g}; p at any look {form.p:.2g}",
@@ -80,7 +74,9 @@ def _bar(form: FormSummary, summary: EvidenceSummary, policy: GatePolicy) -> Ite
     yield Named(
         name="proved at any look",
         value=words.score(form.proved),
-        note="nothing yet" if form.proved is None else _form(form.kind, form.proved),
+        note="nothing yet"
+        if form.proved is None
+        else _form(form.kind, form.proved).says(form.proved),
     )
     yield Named(
         name="not good enough",
@@ -102,5 +98,26 @@ def _bar(form: FormSummary, summary: EvidenceSummary, policy: GatePolicy) -> Ite
         )
 
 
-def _form(kind: str, bar: float) -> str:
-    return Form(cast(Kind, kind), bar).says(bar)
+def _guard(guard: GuardSummary, summary: EvidenceSummary) -> Iterator[Named]:
+    form, warns = _form(guard.kind, guard.bar), guard.guard == "warn"
+    yield Named(
+        name=f"guard: no longer {form.says(form.bar)}",
+        value=f"M {words.e_value(guard.log_m)}",
+        note=f"{'warning: hold' if warns else 'alarm: roll back'} at {guard.arl:,.0f}; after "
+        f"{words.plural(guard.n, 'pair')}",
+    )
+    student, teacher = summary.mean_student, summary.mean_teacher
+    if warns or student is None or teacher is None or not summary.pairs_a_day:
+        return
+    pairs = _DAYS * summary.pairs_a_day
+    drop = smallest_detectable(form, student, teacher, guard.arl, pairs)
+    yield Named(
+        name="smallest detectable drop",
+        value="none" if drop is None else f"about {words.score(drop)}",
+        note=f"of the student's score, seen by this guard within {_DAYS} days of your traffic "
+        f"({words.plural(round(pairs), 'pair')})",
+    )
+
+
+def _form(kind: str, bar: float) -> Form:
+    return Form(cast(Kind, kind), bar)

@@ -44,13 +44,18 @@ def test_a_good_student_is_promoted_with_all_numbers() -> None:
     assert form.p < 0.0304 and form.pairs_needed == 0 and form.tipping_point > 0
     assert form.time_average is not None and form.mean_difference is not None
     assert form.time_average < form.mean_difference
-    assert summary.retention_proved is not None and summary.retention_proved >= 0.95
+    assert form.proved is not None and form.proved >= 0.95
     assert summary.student_interval is not None and summary.mean_student is not None
     assert summary.student_interval.low < summary.mean_student < summary.student_interval.high
     assert summary.control_rejected and summary.control_n == 999
     assert summary.label_coverage == 1.0 and summary.outcomes == {"scored": 1_000}
     assert summary.guard.verdict == "clear" and summary.guards == ()
     assert msgspec.json.decode(msgspec.json.encode(summary), type=type(summary)) == summary
+
+
+def test_the_pace_is_that_of_whole_days() -> None:
+    assert feed(evidence(), good(100, every_s=60.0)).summary(NOW).pairs_a_day == 0.0
+    assert feed(evidence(), good(400, every_s=864.0)).summary(NOW).pairs_a_day == 100.0
 
 
 def test_a_later_candidate_needs_more() -> None:

@@ -124,6 +124,24 @@ def test_before_it_passes_the_pairs_still_needed_are_told() -> None:
     assert "pairs still needed" not in worse
 
 
+@pytest.mark.parametrize(
+    ("pairs_a_day", "value"), [(300.0, "about 0.081"), (10.0, "about 0.333"), (1.0, "none")]
+)
+def test_what_the_guard_would_see_at_this_traffic(pairs_a_day: float, value: str) -> None:
+    one = msgspec.structs.replace(
+        summary(), pairs_a_day=pairs_a_day, mean_student=0.94, mean_teacher=0.93
+    )
+    rows = {row.name: row for row in numbers(one, POLICY.gate)}
+    drop = rows["smallest detectable drop"]
+    assert drop.value == value and f"({7 * pairs_a_day:,.0f} pairs)" in drop.note
+
+
+@pytest.mark.parametrize("changes", [{"pairs_a_day": 0.0}, {"guards": ()}])
+def test_without_a_pace_or_a_guard_no_drop_is_named(changes: dict[str, object]) -> None:
+    one = msgspec.structs.replace(summary(), **({"pairs_a_day": 300.0} | changes))
+    assert "smallest detectable drop" not in {row.name for row in numbers(one, POLICY.gate)}
+
+
 def test_tiles_of_a_student_without_any_traffic() -> None:
     figures = tiles(summary(), LATEST, None, None)
     assert [tile.name for tile in figures] == [
