@@ -272,7 +272,11 @@ class Parts:
             collector=lambda: self.collecting.status,
             ticks=lambda: self.ticks.health,
             snapshot=self._snapshot,
-            problems=lambda: (*self._problems, *self.reconciler.unfolded.values()),
+            problems=lambda: (
+                *self._problems,
+                *self.reconciler.unfolded.values(),
+                *self.programs.problems(),
+            ),
             code_version=code_version,
             started=self._started,
         )

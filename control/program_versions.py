@@ -19,6 +19,8 @@ from traces.store import Store
 
 _log = logging.getLogger("limbeck.control")
 _TIMEOUT_S = 5.0
+#: a host that is silent so often in a row is no host that is being started
+_SILENT_POLLS = 3
 
 
 class _Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,8 @@ class ProgramVersions:
         self._addresses = addresses
         self._environment = environment
         self._described: dict[str, ProgramDescription] = {}
+        #: route -> how often in a row its host was silent
+        self._silent: dict[str, int] = {}
         for name, route in routes.items():
             if not route.plain:
                 seen = store.one("latest_program_version", _Seen, route=name)
@@ -64,12 +68,24 @@ class ProgramVersions:
         described = self._described.get(route)
         return described.program_version if described else ""
 
+    def problems(self) -> tuple[str, ...]:
+        """The routes whose teacher can't answer, as its host is silent."""
+        return tuple(
+            f"route {name}: the program host of its teacher does not answer, so neither does the "
+            f"route; its log says why: program-host.{name}.teacher.log"
+            for name, times in self._silent.items()
+            if times >= _SILENT_POLLS
+        )
+
     async def poll(self) -> None:
         """Ask the teacher's side of every program host; one that is silent changes nothing."""
         for name, route in self._routes.items():
             if not route.plain:
                 described = await self._ask(name)
-                if described is not None:
+                if described is None:
+                    self._silent[name] = self._silent.get(name, 0) + 1
+                else:
+                    self._silent.pop(name, None)
                     await asyncio.to_thread(self._remember, name, described)
 
     async def _ask(self, route: str) -> ProgramDescription | None:
