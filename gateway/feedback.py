@@ -39,36 +39,37 @@ def check_feedback(body: bytes) -> FeedbackItem:
     try:
         item = _decode(body)
     except msgspec.ValidationError as error:
-        raise Refusal(400, f"The feedback is not valid: {error}.", code="invalid_body") from None
+        raise _invalid(f"The feedback is not valid: {error}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(
             400, f"The feedback is not valid JSON: {error}.", code="invalid_json"
         ) from None
     if bool(item.inference_id) == bool(item.episode_id):
-        raise Refusal(400, "Send exactly one of inference_id and episode_id.", param="inference_id")
+        raise _invalid("Send exactly one of inference_id and episode_id.", param="inference_id")
     if item.inference_id and not _is_uuid(item.inference_id):
-        raise Refusal(
-            400,
+        raise _invalid(
             f"inference_id {item.inference_id[:80]!r} is no inference id: send the value of the"
             " answer's header x-limbeck-inference-id, not the completion's id.",
             param="inference_id",
         )
     if item.metric is not None and item.metric_name is not None:
-        raise Refusal(400, "Send metric or metric_name, not both.", param="metric")
+        raise _invalid("Send metric or metric_name, not both.", param="metric")
     metric = item.metric or item.metric_name
     if (metric is None) != (item.value is None):
-        raise Refusal(
-            400,
+        raise _invalid(
             "metric and value belong together: one is missing.",
             param="metric" if metric is None else "value",
         )
     if item.value is None and item.gold is None and item.confirmed is None and not item.comment:
-        raise Refusal(
-            400,
+        raise _invalid(
             "The feedback says nothing: send gold, confirmed, comment, or metric and value.",
             param="gold",
         )
     return item
+
+
+def _invalid(message: str, *, param: str | None = None) -> Refusal:
+    return Refusal(400, message, code="invalid_body", param=param)
 
 
 def _is_uuid(text: str) -> bool:

@@ -113,7 +113,9 @@ def test_bad_feedback_is_a_400(worker: WorkerProcess, body: bytes, message: str)
     content = body.replace(b"%s", INFERENCE.encode())
     answer = HTTP.post(f"{worker.url}/v1/feedback", content=content, headers=KEY)
     assert answer.status_code == 400
-    assert message in answer.json()["error"]["message"]
+    error = answer.json()["error"]
+    assert message in error["message"]
+    assert error["code"] == ("invalid_json" if body == b"no JSON" else "invalid_body")
     assert answer.headers["x-should-retry"] == "false"
 
 
