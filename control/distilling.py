@@ -89,7 +89,8 @@ class Distilling:
 
     def start_due(self, route: RouteConfig, now: float) -> None:
         """Ask for a distillation if ``after_rows`` says so."""
-        if self.why_not(route, now=now) is None:
+        # Why not takes a look at all of a route's scores, and without the key it is never due.
+        if route.distill.after_rows is not None and self.why_not(route, now=now) is None:
             self.request(route.name, now=now)
 
     def start_scheduled(self, route: RouteConfig) -> None:
@@ -103,8 +104,10 @@ class Distilling:
     def why_not(self, route: RouteConfig, *, now: float) -> str | None:
         """Why no distillation starts by itself now; None: one is due."""
         wanted = route.distill.after_rows
-        if wanted is None or not route.distill.enabled:
-            return _starts_otherwise(route)
+        if not route.distill.enabled:
+            return "it is off for this route"
+        if wanted is None:
+            return self.why_impossible(route) or _starts_otherwise(route)
         last = next(iter(distillations.recent(self._store, route.name, at_most=1)), None)
         waits = self._not_ready(route) or self._waits_for(route, last, now)
         # Only then, as these look at everything that the route has recorded.
@@ -218,8 +221,6 @@ class Distilling:
 
 
 def _starts_otherwise(route: RouteConfig) -> str:
-    if not route.distill.enabled:
-        return "it is off for this route"
     order = f"`limbeck distill {route.name}`"
     if route.distill.schedule is None:
         return f"for {order}"

@@ -153,4 +153,6 @@ def test_without_a_metric_nothing_can_be_distilled(tmp_path: Path) -> None:
         world.parts.operations.distil(ROUTE, trainer=None)
     (status,) = world.parts.operations.status().routes
     assert status.metric is None
+    # The same words as the refusal's, and no advice to order what is refused.
+    assert status.distil_waits == "the route has no metric: nothing says which answers are good"
     world.stop()
