@@ -103,8 +103,12 @@ def _run(name: str, command: Command, words: list[str]) -> int:
     args = parser.parse_args(words)
     try:
         code: int = module.run(args)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError):  # Ctrl-C; Ctrl-D at a question
         return INTERRUPTED
+    except OSError as error:
+        if error.filename is None:
+            raise  # no file or folder that somebody named, and so nothing to tell them
+        return _complain(f"{os.fsdecode(error.filename)}: {error.strerror}", FAILURE)
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in PACKAGES:
             raise

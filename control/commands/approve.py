@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from control.status import Ordered
 
     with AdminClient(find_layout(args)) as client:
-        report = args.report or _read_and_ask(client, args.route)
+        report = args.report or _read_and_ask(client, args.route, for_script=args.json)
         if report is None:
             print("Nothing was approved.")
             return 0
@@ -49,14 +49,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read_and_ask(client: AdminClient, route: str) -> str | None:
+def _read_and_ask(client: AdminClient, route: str, *, for_script: bool) -> str | None:
     """Show the current report's verdict; its hash after a yes, None after a no."""
     from control.report.model import ReportBody
     from router.view import short_hash
 
-    if not sys.stdin.isatty():
+    if for_script or not sys.stdin.isatty():
         raise BadInput(
-            "--report HASH: needed without a terminal; `limbeck report ROUTE` prints the hash"
+            "--report HASH: needed with --json, and without a terminal; `limbeck report ROUTE` "
+            "prints the hash"
         )
     report, body = client.report(route, ReportBody)
     if body.student is None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 
 from control.commands.process import add_bind, add_data, address_of, layout_of, share_internal_key
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     add_bind(parser, "127.0.0.1:8000")
     add_data(parser)
     parser.add_argument(
-        "--name", default=f"w{os.getpid()}", help="of this worker; no two may have the same"
+        "--name",
+        type=_name,
+        default=f"w{os.getpid()}",
+        help="of this worker; no two may have the same",
     )
     parser.add_argument(
         "--spool-policy",
@@ -27,6 +33,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MB",
         help="of the disk, left free (default: 2 GB, or a twentieth of a small disk)",
     )
+
+
+def _name(name: str) -> str:
+    # Files are named after it.
+    if not _NAME.fullmatch(name):
+        raise argparse.ArgumentTypeError(
+            f'"{name}": must be letters, digits, "-", "_" and ".", and not begin with a "."'
+        )
+    return name
 
 
 def run(args: argparse.Namespace) -> int:

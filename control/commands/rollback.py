@@ -27,12 +27,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_who(parser)
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=5.0,
         metavar="S",
         help="wait this long for the gateway workers to acknowledge (default: 5)",
     )
     add_client(parser)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not seconds >= 0:  # nan is none either
+        raise ValueError
+    return seconds
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from control.commands.output import (
     print_table,
 )
 from control.counting import plural
+from control.errors import UnknownRoute
 from control.place import find_layout
 
 if TYPE_CHECKING:
@@ -34,33 +35,41 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    import msgspec
+
     from control.admin_client import AdminClient
-    from control.errors import UnknownRoute
     from control.status import Status
 
     with AdminClient(find_layout(args), answer_s=_ANSWER_S) as client:
         status = client.get("/status", Status)
+    if args.route is not None:
+        status = msgspec.structs.replace(status, routes=(route_of(status, args.route),))
     if args.json:
         print_json(status)
         return 0
-    if args.route is not None and args.route not in {route.route for route in status.routes}:
-        known = ", ".join(route.route for route in status.routes) or "none"
-        raise UnknownRoute(f'unknown route "{args.route}"; the routes are: {known}')
     terminal = console()
     for line in _summary(status):
         terminal.print(line, markup=False)
     for route in status.routes:
-        if args.route in (None, route.route):
-            terminal.print()
-            terminal.print(_heading(route), style="bold", markup=False)
-            for line in _lines(route, status.now):
-                terminal.print(f"  {line}", markup=False)
-            if route.students:
-                print_table(terminal, _students(route, status.now))
-                for student in route.students:
-                    why = plain(_why(student))
-                    terminal.print(f"  {student.student}: {why}", markup=False, soft_wrap=True)
+        terminal.print()
+        terminal.print(_heading(route), style="bold", markup=False)
+        for line in _lines(route, status.now):
+            terminal.print(f"  {line}", markup=False)
+        if route.students:
+            print_table(terminal, _students(route, status.now))
+            for student in route.students:
+                why = plain(_why(student))
+                terminal.print(f"  {student.student}: {why}", markup=False, soft_wrap=True)
     return 0
+
+
+def route_of(status: Status, name: str) -> RouteStatus:
+    """The status of one route. Raises `UnknownRoute`."""
+    for route in status.routes:
+        if route.route == name:
+            return route
+    known = ", ".join(route.route for route in status.routes) or "none"
+    raise UnknownRoute(f'unknown route "{name}"; the routes are: {known}')
 
 
 def _summary(status: Status) -> Iterator[str]:
@@ -94,11 +103,10 @@ def _heading(route: RouteStatus) -> str:
 
 
 def _lines(route: RouteStatus, now: float) -> Iterator[str]:
-    unknown = f" and {route.cost_unknown} of unknown cost" if route.cost_unknown else ""
     yield (
         f"{plural(route.traces, 'request')}, {route.student_served:,} by a student, "
         f"{plural(route.fallbacks, 'fallback')}, {route.failed:,} failed; "
-        f"{dollars(route.cost_usd)}{unknown}"
+        f"{_cost(route)}"
     )
     if route.metric is None:
         yield "no metric: nothing is scored, so nothing is promoted"
@@ -128,6 +136,14 @@ def _lines(route: RouteStatus, now: float) -> Iterator[str]:
         )
         if last.missing:
             yield f"  not acknowledged by {', '.join(last.missing)}"
+
+
+def _cost(route: RouteStatus) -> str:
+    if not route.cost_unknown:
+        return dollars(route.cost_usd)
+    if route.cost_unknown == route.traces:
+        return "cost unknown"  # the sum of no costs is no $0
+    return f"{dollars(route.cost_usd)} and {route.cost_unknown:,} of unknown cost"
 
 
 def _scores(route: RouteStatus) -> str:

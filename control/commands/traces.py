@@ -29,7 +29,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from control.admin_client import AdminClient
-    from control.status import TraceStatus
+    from control.commands.status import route_of
+    from control.status import Status, TraceStatus
 
     with AdminClient(find_layout(args)) as client:
         found = client.get(
@@ -40,6 +41,9 @@ def run(args: argparse.Namespace) -> int:
             trace_id=args.id,
             limit=args.limit,
         )
+        if not found and args.route is not None:
+            # Not asked first: what a removed route has recorded is still there to be read.
+            route_of(client.get("/status", Status), args.route)
     if args.json:
         print_json(found)
     elif not found:
@@ -56,6 +60,7 @@ def _print_table(found: list[TraceStatus]) -> None:
     from rich.text import Text
 
     terminal = console()
+    limit = 40 if terminal.is_terminal else None
     table = Table(box=None, pad_edge=False, expand=terminal.is_terminal)
     for heading, width in _COLUMNS:
         # A narrow terminal cuts the texts, not the figures.
@@ -76,8 +81,8 @@ def _print_table(found: list[TraceStatus]) -> None:
             str(trace.status or trace.state),
             "" if trace.latency_ms is None else f"{trace.latency_ms:.0f}",
             dollars(trace.cost_usd),
-            plain(trace.text or "", limit=40),
-            plain(trace.answer or "", limit=40),
+            plain(trace.text or "", limit=limit),
+            plain(trace.answer or "", limit=limit),
         )
         table.add_row(*map(Text, cells))
     print_table(terminal, table)

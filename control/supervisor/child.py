@@ -95,6 +95,8 @@ class Child:
         self._changed = changed
         self._clock = clock
         self._process: asyncio.subprocess.Process | None = None
+        #: where the log of the last run begins in its file
+        self._log_from = 0
         self._stopping = asyncio.Event()
 
     @property
@@ -142,6 +144,7 @@ class Child:
         try:
             process = await self._start()
         except OSError as error:
+            self._process = None
             return f"can't be started: {error}"
         self._process = process
         self._changed()
@@ -159,6 +162,7 @@ class Child:
             if self._log.stat().st_size > _LOG_BYTES:
                 os.replace(self._log, self._log.with_suffix(".log.1"))
         with self._log.open("ab") as log:
+            self._log_from = log.tell()
             return await asyncio.create_subprocess_exec(
                 *self.spec.command,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -172,6 +176,9 @@ class Child:
     async def _pause(self, ended: str, failures: int) -> None:
         pause_s = self._policy.pause_s(failures)
         again = f"{ended}; starts again in {pause_s:g} s (log: {self._log})"
+        if failures == 1 and self._process is not None and (self._process.returncode or 0) > 0:
+            # A process of ours that gives up says why last; a signal leaves no such line.
+            again += f"; its last line:\n{tail(self._log, lines=1, start=self._log_from)}"
         self._say(Happening.ENDED, again)
         if failures == self._policy.alarm_after:
             self._say(
@@ -190,15 +197,15 @@ class Child:
         self._report(Event(child=self.spec.name, happening=happening, text=text))
 
 
-def tail(log: Path) -> str:
-    """The last lines of a log, indented."""
+def tail(log: Path, *, lines: int = _TAIL_LINES, start: int = 0) -> str:
+    """The last lines of a log that come after its byte ``start``, indented."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
+            file.seek(max(start, log.stat().st_size - _TAIL_BYTES))
+            found = file.read().decode(errors="replace").splitlines()
     except OSError as error:
         return f"    (can't be read: {error.strerror})"
-    return "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:]) or "    (empty)"
+    return "\n".join(f"    {line}" for line in found[-lines:]) or "    (empty)"
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -216,6 +216,13 @@ def test_a_repeated_rollback(layout: Layout) -> None:
     assert read_override(layout.overrides, "triage") == first
 
 
+@pytest.mark.parametrize("seconds", ["-1", "nan", "soon"])
+def test_rollback_waits_no_less_than_no_time(layout: Layout, seconds: str) -> None:
+    shown = limbeck("rollback", "triage", "--timeout", seconds, cwd=layout.data.parent)
+    assert shown.returncode == 2 and "argument --timeout: " in shown.stderr
+    assert read_override(layout.overrides, "triage") is None
+
+
 def test_rollback_with_a_frozen_worker(layout: Layout, worker: subprocess.Popen[bytes]) -> None:
     worker.send_signal(signal.SIGSTOP)
     shown = limbeck("rollback", "triage", "--timeout", "0.3", cwd=layout.data.parent)
@@ -299,19 +306,6 @@ def test_rollback_loads_nothing_heavy(layout: Layout) -> None:
     loaded = set(done.stdout.splitlines())
     assert "control.override" in loaded
     assert [name for name in HEAVY if name in loaded] == []
-
-
-def test_process_commands_report_their_own_errors(tmp_path: Path) -> None:
-    shown = limbeck("trainer", "--bind", "nowhere", cwd=tmp_path)
-    assert shown.returncode == 2
-    assert "limbeck: --bind nowhere: must be" in shown.stderr
-
-
-def test_a_program_host_of_a_route_without_program(tmp_path: Path) -> None:
-    (tmp_path / "limbeck.toml").write_text(PLAIN)
-    shown = limbeck("program-host", "triage", "--side", "teacher", cwd=tmp_path)
-    assert shown.returncode == 2
-    assert 'no program serves a route "triage"; routes with a program: none' in shown.stderr
 
 
 def test_the_reader_may_leave_early(tmp_path: Path) -> None:

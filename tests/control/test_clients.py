@@ -1,12 +1,6 @@
 from __future__ import annotations
 
-import json
-import os
-import pty
 import socket
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,7 +9,6 @@ from control.admin_client import AdminClient
 from control.errors import BadInput, ControlError, ControlUnreachable, Refused
 from control.layout import Layout
 from control.override import read_override
-from control.report.model import Basis, Named, ReportBody
 from control.secrets import load_secrets
 from control.status import (
     CollectorStatus,
@@ -32,25 +25,12 @@ from control.status import (
     TraceStatus,
     WorkerStatus,
 )
-from router.events import Hashes
 from router.stages import Stage
-from tests.control.command_line import LIMBECK, clean_environment, limbeck
+from tests.control.command_line import limbeck
 from tests.fakes.admin import Answer, FakeAdmin, fake_admin, lead_to
 
+LONG = " and more" * 10
 ESCAPE = "\x1b[31m[bold]evil[/bold]"
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    layout = Layout(data=tmp_path / ".limbeck")
-    layout.data.mkdir()
-    return layout
-
-
-@pytest.fixture
-def admin(layout: Layout) -> Iterator[FakeAdmin]:
-    with fake_admin(layout) as fake:
-        yield fake
 
 
 def a_student() -> StudentStatus:
@@ -183,6 +163,26 @@ def test_status_as_json_is_what_control_says(layout: Layout, admin: FakeAdmin) -
     assert msgspec.json.decode(shown.stdout, type=Status) == status
 
 
+def test_status_of_one_route_as_json(layout: Layout, admin: FakeAdmin) -> None:
+    one, other = a_route(), a_route(route="other")
+    admin.answers["GET /status"] = Answer(a_status(one, other))
+    shown = limbeck("status", "other", "--json", cwd=layout.data.parent)
+    assert msgspec.json.decode(shown.stdout, type=Status).routes == (other,)
+    unknown = limbeck("status", "tirage", "--json", cwd=layout.data.parent)
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("unknown", "cost"),
+    [(0, "$0.0000"), (2, "$0.0000 and 2 of unknown cost"), (12, "cost unknown")],
+)
+def test_an_unknown_cost_is_no_0(layout: Layout, admin: FakeAdmin, unknown: int, cost: str) -> None:
+    route = a_route(traces=12, cost_usd=0.0, cost_unknown=unknown)
+    admin.answers["GET /status"] = Answer(a_status(route))
+    lines = limbeck("status", cwd=layout.data.parent).stdout.splitlines()
+    assert any(line.endswith(f" 0 failed; {cost}") for line in lines)
+
+
 def test_status_of_an_unknown_route(layout: Layout, admin: FakeAdmin) -> None:
     admin.answers["GET /status"] = Answer(a_status(a_route()))
     shown = limbeck("status", "tirage", cwd=layout.data.parent)
@@ -195,7 +195,7 @@ def test_traces(layout: Layout, admin: FakeAdmin) -> None:
         trace_id="t1", ts=0.0, route="triage", model="triage", state="done", served_by="student",
         student="s1-00ff", stage="R5", reason="rollout", fallback=None, status=200,
         latency_ms=12.3, tokens_in=1, tokens_out=1, cost_usd=None, audit=False,
-        conversation_id=None, text=ESCAPE, answer="billing",
+        conversation_id=None, text=ESCAPE + LONG, answer="billing" + LONG,
     )  # fmt: skip
     admin.answers["GET /traces"] = Answer([trace])
     words = ("traces", "triage", "--limit", "5", "--served-by", "student")
@@ -204,116 +204,19 @@ def test_traces(layout: Layout, admin: FakeAdmin) -> None:
     assert "s1-00ff" in shown.stdout
     assert "unknown" in shown.stdout
     assert "\x1b[31m" not in shown.stdout
-    assert "[bold]evil[/bold]" in shown.stdout
+    assert f"[bold]evil[/bold]{LONG}  " in shown.stdout
+    assert f"billing{LONG}\n" in shown.stdout
     assert admin.asked[-1].query == {"route": ["triage"], "served_by": ["student"], "limit": ["5"]}
     whole = limbeck("traces", "--id", "t1", cwd=layout.data.parent)
-    assert "answer           billing" in whole.stdout
+    assert f"answer           billing{LONG}\n" in whole.stdout
     admin.answers["GET /traces"] = Answer([])
     assert limbeck("traces", "--id", "t2", cwd=layout.data.parent).returncode == 2
-
-
-def a_report() -> ReportBody:
-    return ReportBody(
-        basis=Basis(
-            route="triage", student="s1-00ff", k=1, stage="READY", entered=1.0, events=2, pairs=200,
-            hashes=Hashes(), gate="promote", guard="clear", evidence="0" * 64, exam=[],
-        ),
-        limbeck="0.1.0", made="now", route="triage", student="s1-00ff", k=1, stage="READY",
-        headline="It may serve.", tone="good", bar="retention 0.95",
-        tiles=[Named(name="teacher", value="0.93", note="0.90 to 0.95")],
-        numbers=[Named(name="pairs", value="70")], outcomes=[], traffic=[], money=[],
-        exam=[], funnel=[], disagreements=[], events=[], caveats=["no reverse shadow"],
-        commands=[], lineage=[], history=[], shares=[], log_threshold=None, log_alarm=None,
-        retention=0.95, marks=[],
-    )  # fmt: skip
-
-
-def serve_report(admin: FakeAdmin) -> None:
-    admin.answers["GET /routes/triage/report"] = Answer(
-        a_report(), headers=(("x-limbeck-report", "f" * 64),)
-    )
-
-
-def test_report_writes_three_files(layout: Layout, admin: FakeAdmin, tmp_path: Path) -> None:
-    serve_report(admin)
-    shown = limbeck("report", "triage", "--out", "out", cwd=tmp_path)
-    assert shown.returncode == 0
-    assert "It may serve." in shown.stdout
-    assert "  teacher: 0.93 (0.90 to 0.95)\n  pairs: 70\n" in shown.stdout
-    assert f"report {'f' * 12}\n" in shown.stdout
-    written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == [f"triage-{'f' * 12}.{form}" for form in ("html", "json", "md")]
-    as_json = limbeck("report", "triage", "--json", cwd=tmp_path)
-    said = json.loads(as_json.stdout)
-    assert said["report"] == "f" * 64
-    assert Path(said["files"]["html"]).parent == layout.reports
-
-
-def test_approve_names_the_report(layout: Layout, admin: FakeAdmin) -> None:
-    admin.answers["POST /routes/triage:approve"] = Answer(
-        Ordered(
-            route="triage", order="approve", student="s1-00ff", changed=True, stage=Stage.R1,
-            weight=0.01, reason="",
-        )
-    )  # fmt: skip
-    words = ("approve", "triage", "--report", "abc", "--actor", "ana", "--reason", "read it")
-    shown = limbeck(*words, cwd=layout.data.parent)
-    assert shown.returncode == 0
-    assert shown.stdout == "triage s1-00ff: approve done. Now R1 at weight 0.01.\n"
-    assert admin.asked[-1].body == {"report": "abc", "actor": "ana", "reason": "read it"}
-
-
-def test_approve_of_another_report_is_refused(layout: Layout, admin: FakeAdmin) -> None:
-    error = {"error": {"message": "report abc is not the current report of triage"}}
-    admin.answers["POST /routes/triage:approve"] = Answer(error, status=412)
-    shown = limbeck("approve", "triage", "--report", "abc", cwd=layout.data.parent)
-    assert shown.returncode == 4
-    assert "not the current report" in shown.stderr
-
-
-def test_approve_without_a_terminal_needs_the_hash(layout: Layout, admin: FakeAdmin) -> None:
-    with subprocess.Popen(
-        [str(LIMBECK), "approve", "triage"],
-        cwd=layout.data.parent,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=clean_environment({}),
-    ) as process:
-        assert process.stderr is not None
-        assert b"--report HASH: needed without a terminal" in process.stderr.read()
-    assert process.returncode == 2
-
-
-@pytest.mark.parametrize(("answer", "approved"), [(b"y\n", True), (b"\n", False)])
-def test_approve_at_a_terminal_shows_the_verdict_and_asks(
-    layout: Layout, admin: FakeAdmin, answer: bytes, approved: bool
-) -> None:
-    serve_report(admin)
-    admin.answers["POST /routes/triage:approve"] = Answer(
-        Ordered(
-            route="triage", order="approve", student="s1-00ff", changed=True, stage=Stage.R1,
-            weight=0.01, reason="",
-        )
-    )  # fmt: skip
-    ours, theirs = pty.openpty()
-    os.write(ours, answer)
-    with subprocess.Popen(
-        [str(LIMBECK), "approve", "triage"],
-        cwd=layout.data.parent,
-        stdin=theirs,
-        stdout=subprocess.PIPE,
-        env=clean_environment({}),
-    ) as process:
-        assert process.stdout is not None
-        shown = process.stdout.read().decode()
-    os.close(ours)
-    os.close(theirs)
-    assert process.returncode == 0
-    assert "It may serve." in shown
-    assert "note: no reverse shadow" in shown
-    posted = [asked.body for asked in admin.asked if asked.method == "POST"]
-    assert len(posted) == approved
-    assert ("Nothing was approved." in shown) is not approved
+    admin.answers["GET /status"] = Answer(a_status(a_route()))
+    none = limbeck("traces", "triage", cwd=layout.data.parent)
+    assert (none.returncode, none.stdout) == (0, "No requests yet.\n")
+    unknown = limbeck("traces", "tirage", cwd=layout.data.parent)
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert 'unknown route "tirage"; the routes are: triage' in unknown.stderr
 
 
 def test_orders(layout: Layout, admin: FakeAdmin) -> None:

@@ -112,9 +112,23 @@ async def test_pauses_grow_and_the_log_is_shown(tmp_path: Path) -> None:
         for text in watched.happened("a", Happening.ENDED)[:4]
     ]
     assert pauses == ["0.01", "0.02", "0.04", "0.04"]
+    first, *later = watched.happened("a", Happening.ENDED)
+    assert first.endswith("a.log); its last line:\n    port 8000 is in use")
+    assert not any("last line" in text for text in later)
     (report,) = watched.happened("a", Happening.FAILING)
     assert report.startswith("failed 3 times in a row; the end of ")
     assert "    port 8000 is in use" in report
+
+
+async def test_the_last_line_is_one_of_this_run(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "a.log"
+    log.parent.mkdir()
+    log.write_text("of yesterday\n")
+    watched = Watched(tmp_path, python("a", "raise SystemExit(7)"))
+    await watched.supervisor.start()
+    await until_async(lambda: watched.happened("a", Happening.ENDED), what="a failure")
+    await watched.supervisor.stop()
+    assert watched.happened("a", Happening.ENDED)[0].endswith("its last line:\n    (empty)")
 
 
 async def test_a_healthy_run_resets_the_pause(tmp_path: Path) -> None:
