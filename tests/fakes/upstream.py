@@ -15,8 +15,7 @@ A fault is a text like ``status=500`` or ``delay=0.2;drop=body``, taken from the
 | ``drop=body`` | closes it in the middle of the body; of a stream: after ``events`` / 2 events |
 | ``drop=event`` | of a stream: closes it in the middle of the event after ``events`` / 2 |
 | ``drop=reused`` | closes it without an answer if the connection served a request before |
-| ``hang`` | never answers |
-| ``stall`` | never goes on after half of the answer |
+| ``hang``, ``stall`` | never answers; never goes on after half of the answer |
 | ``events=N``, ``gap=S`` | of a stream: number of events, pause between them |
 | ``comments``, ``preamble`` | of a stream: comments in the place of its events, before them |
 | ``no_done``, ``linger`` | a stream without ``[DONE]``; one that does not end after it |
@@ -340,10 +339,8 @@ class FakeUpstream:
                 "model": request["model"],
                 "choices": [choice],
             }
-            if "comments" in faults:
-                yield number, b": waiting\n\n"
-                continue
-            yield number, b"data: " + json.dumps(event).encode() + b"\n\n"
+            line = b": waiting" if "comments" in faults else b"data: " + json.dumps(event).encode()
+            yield number, line + b"\n\n"
         if "no_done" not in faults:
             yield events, b"data: [DONE]\n\n"
 
