@@ -50,15 +50,22 @@ class Contended:
         """Put back what a crash has left aside."""
         for aside in folder.glob(f".*{_ASIDE}"):
             name, _, _ = aside.name.removeprefix(".").rsplit(".", 2)
-            moved = _content(aside)
-            if moved is not None:
-                self._place(folder / name, aside, moved)
-                aside.unlink(missing_ok=True)
+            try:
+                moved = aside.read_bytes()
+            except OSError:
+                continue  # gone meanwhile, or unreadable: it holds up no other
+            self._place(folder / name, aside, moved)
+            aside.unlink(missing_ok=True)
 
     def _place(self, path: Path, file: Path, content: bytes) -> bytes:
         """Make ``file``, which holds ``content``, appear at ``path``."""
         while not _link(file, path):
-            found = _content(path)
+            try:
+                found = _content(path)
+            except OSError:
+                # Nobody can read what is ordered there, though workers obey it: it is written anew.
+                os.replace(file, path)
+                break
             if found is None:
                 continue
             if self.rank(found) >= self.rank(content):
@@ -89,4 +96,6 @@ def _content(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise  # it is there, and leads nowhere
         return None

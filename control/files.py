@@ -24,6 +24,8 @@ def temporary_file(path: Path, data: bytes, *, mode: int = 0o644) -> Iterator[Pa
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         descriptor = os.open(temporary, flags, mode)
+        # Whatever the umask of the one who writes: others of limbeck's processes read it.
+        os.fchmod(descriptor, mode)
         with open(descriptor, "wb") as file:
             file.write(data)
             file.flush()

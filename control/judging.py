@@ -20,7 +20,9 @@ from router.pairs import Coverage, Kind, Outcome
 from traces.store import Store
 
 _BATCH = 100
-#: the served answer was refused, but nobody said what is right until the deadline
+#: the right output may follow a refusal so long: newer evidence waits for it, seconds
+_CORRECTION_S = 600.0
+#: the served answer was refused, and nobody said soon what is right
 NO_GOLD = "no_gold"
 #: whoever could label the student's answer has refused answers without saying what is right
 REFUSING = "refusing_source"
@@ -119,6 +121,7 @@ class Judging:
             **params,
             now_us=now_us,
             waits=measure.needs_label,
+            correction_us=round(_CORRECTION_S * 1e6),
             at_most=_BATCH,
         )
         ready, dropped = [], {}

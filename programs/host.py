@@ -28,7 +28,7 @@ _DRAIN_S = 30
 
 
 def serve(settings: HostSettings) -> None:
-    """Serve until SIGTERM, then finish what runs and return.
+    """Serve until SIGTERM or SIGINT, then finish what runs and return.
 
     Raises `ProgramError` where the program cannot be loaded or the port is taken.
     """
@@ -53,7 +53,8 @@ def serve(settings: HostSettings) -> None:
         )
         server = uvicorn.Server(config)
         # uvicorn raises the signal again after it has drained; this handler lets `serve` return.
-        signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
         server.run(sockets=[listener])
 
 

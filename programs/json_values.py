@@ -41,6 +41,11 @@ def json_object(text: str) -> dict[str, Any] | None:
     return decoded if isinstance(decoded, dict) else None
 
 
+def is_json(text: str) -> bool:
+    """Whether ``text`` is a JSON object or list."""
+    return _decoded(text, "{", "[") is not None
+
+
 def canonical_json(text: str) -> str:
     """Return a JSON object or list in its one form; any other text stays as it is."""
     decoded = _decoded(text, "{", "[")

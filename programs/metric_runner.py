@@ -90,7 +90,8 @@ def _place(error: BaseException, user_dir: Path) -> str:
     folder = user_dir.resolve()
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename).resolve()
-        if file.is_relative_to(folder):
+        # A virtual environment in the folder holds the code of others.
+        if file.is_relative_to(folder) and "site-packages" not in file.parts:
             return f" ({file.relative_to(folder)}, line {frame.lineno})"
     return ""
 

@@ -115,8 +115,11 @@ def _drawn(
 def _pinned(
     route: Route, pin: str, now: float, leased: bool, open_breakers: frozenset[str]
 ) -> Assignment:
-    """Honour a pin to a student as far as the rollout exposes that student at all."""
-    reason: Reason = "default"
+    """Honour a pin to a student as far as the rollout exposes that student at all.
+
+    Whoever answers, the client chose: it is no evidence.
+    """
+    reason: Reason = "pin"
     for student in route.students:
         if student.weight <= 0.0 or pin not in ("student", student.student):
             continue

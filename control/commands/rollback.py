@@ -6,6 +6,7 @@ The command `kill` also ends the route's shadow evaluation, until `unkill`.
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import time
 
@@ -36,9 +37,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not seconds >= 0:  # nan is none either
-        raise ValueError
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f'"{text}": must be a number of seconds, 0 or more')
     return seconds
 
 

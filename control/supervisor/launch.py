@@ -45,7 +45,7 @@ class Launch:
         )
         try:
             _check(config)
-            write_atomically(self.layout.configuration, _document(config))
+            _keep(self.layout.configuration, config)
             self.secrets: Secrets = ensure_secrets(self.layout.secrets)
             self.addresses: Addresses = ensure_addresses(
                 self.layout.addresses, config, starting=True
@@ -99,8 +99,17 @@ def console_script() -> str:
     return script
 
 
-def _document(config: Config) -> bytes:
-    return (_HEADING + to_toml(to_document(config))).encode()
+def _keep(path: Path, config: Config) -> None:
+    """Write what the children read; not if it is there already, for a full disk stops nobody."""
+    document = (_HEADING + to_toml(to_document(config))).encode()
+    try:
+        if not path.exists() or path.read_bytes() != document:
+            write_atomically(path, document)
+    except OSError as error:
+        raise StartRefused(
+            f"{path}: can't be written ({error.strerror}): free some space there, or repair the "
+            "permissions"
+        ) from error
 
 
 def _check(config: Config) -> None:

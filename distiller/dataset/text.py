@@ -16,10 +16,11 @@ import msgspec
 from traces.chat import last_user_text, text_of
 from traces.inputs import normalise
 
-_PUNCTUATION = ".,;:!?"
+_PUNCTUATION = ".,;:!?\u2026\u3002\u3001\uff0c\uff01\uff1f"
 #: "top-up" is "top up", but 3-2 is not 3 2
 _HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u2010](?=[^\W\d_])")
-_QUOTES = "\"'\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a"
+#: quotes and brackets: what stands around words
+_AROUND = "()[]{}\u00bf\u00a1\"'\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a"
 #: a line in at least this share of the texts is part of a template
 _CONSTANT_SHARE = 0.9
 #: shorter lines are too little to call them a template
@@ -36,13 +37,14 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 def bare(text: str) -> str:
-    """Normalised, without quotes around words, punctuation behind them and hyphens in them.
+    """Normalised, without what stands around words, punctuation behind them and hyphens in them.
 
     Signs and symbols stay ("-5", "2*3", "C#", "!valid"), as does a text of punctuation alone.
     """
-    normalised = normalise(text)
+    # A phone types another apostrophe than a desk does.
+    normalised = normalise(text).replace("\u2019", "'")
     words = _HYPHEN.sub(" ", normalised).split()
-    stripped = (word.lstrip(_QUOTES).rstrip(_QUOTES + _PUNCTUATION) for word in words)
+    stripped = (word.lstrip(_AROUND).rstrip(_AROUND + _PUNCTUATION) for word in words)
     return " ".join(word for word in stripped if word) or normalised
 
 

@@ -33,7 +33,7 @@ from distiller.student_server.metrics import Metrics
 from distiller.student_server.pool import Pool
 from distiller.student_server.request import ChatRequest, parse_chat_request
 from distiller.student_server.settings import StudentServerSettings
-from programs.json_values import json_object
+from programs.json_values import is_json
 
 __all__ = ["StudentServerSettings", "serve"]
 
@@ -117,8 +117,8 @@ def _answer(library: Library, request: ChatRequest) -> Answer:
     if reason := stale_reason(model.manifest.skeleton, request.question.messages):
         raise Stale(f"{request.model} is stale: {reason}")
     answer = model.answer(request.question)
-    if request.as_json and json_object(answer.text) is None:
-        raise Unusable("response_format asks for JSON, and the answer is no JSON object")
+    if request.as_json and not is_json(answer.text):
+        raise Unusable("response_format asks for JSON, and the answer is no JSON object or list")
     return answer
 
 

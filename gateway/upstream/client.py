@@ -93,7 +93,7 @@ class Client(Timer):
         """Send a chat completion.
 
         ``headers`` are complete lines, without ``content-length``. The deadlines are times of
-        `time.monotonic`: ``answer_by`` for the whole answer, or for the first byte of a stream;
+        `time.monotonic`: ``answer_by`` for the whole answer, of a stream until `Call.has_begun`;
         ``total_by`` for everything; a call that misses them fails with ``answer_late`` or ``late``.
         ``idle_s`` is the longest silence inside an answer. A ``fresh`` call has a connection of its
         own and is never sent twice.

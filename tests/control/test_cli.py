@@ -219,7 +219,7 @@ def test_a_repeated_rollback(layout: Layout) -> None:
 @pytest.mark.parametrize("seconds", ["-1", "nan", "soon"])
 def test_rollback_waits_no_less_than_no_time(layout: Layout, seconds: str) -> None:
     shown = limbeck("rollback", "triage", "--timeout", seconds, cwd=layout.data.parent)
-    assert shown.returncode == 2 and "argument --timeout: " in shown.stderr
+    assert shown.returncode == 2 and "must be a number of seconds, 0 or more" in shown.stderr
     assert read_override(layout.overrides, "triage") is None
 
 

@@ -50,6 +50,18 @@ def test_what_comes_between_a_look_and_a_write_is_not_lost(path: Path) -> None:
     assert [found.name for found in path.parent.iterdir()] == ["triage.json"]
 
 
+@pytest.mark.parametrize("kind", ["a folder", "a link to nothing"])
+def test_what_nobody_can_read_keeps_no_order_out(path: Path, kind: str) -> None:
+    if kind == "a folder":
+        path.mkdir()
+        with pytest.raises(IsADirectoryError):
+            FILES.put(path, LOW)
+        return
+    path.symlink_to(path.with_name("nothing"))
+    assert FILES.put(path, LOW) == LOW
+    assert path.read_bytes() == LOW and not path.is_symlink()
+
+
 def test_what_is_gone_after_a_look_holds_nobody_up(path: Path) -> None:
     FILES.put(path, LOW)
     assert interrupted(path.unlink).put(path, MIDDLE) == MIDDLE

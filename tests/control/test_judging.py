@@ -92,17 +92,18 @@ async def test_a_confirmed_answer_is_the_truth_and_a_refused_one_says_none(
 
 
 @pytest.mark.parametrize("judged_between", [True, False])
-async def test_a_refused_answer_may_be_corrected_until_the_deadline(
+async def test_a_refused_answer_may_be_corrected_soon(
     world: ShadowWorld, judged_between: bool
 ) -> None:
     """When a turn comes must not decide which pairs count."""
     trace_id = put_trace(world.store, T0 + 1, answer="no")
     await world.draw_and_replay()
-    put_gold(world.store, trace_id, ts=T0 + 2, confirmed=False)
+    refused = time.time()
+    put_gold(world.store, trace_id, ts=refused, confirmed=False)
     if judged_between:
         await world.judge()
         assert [pair.outcome for pair in world.pairs] == ["pending"]
-    put_gold(world.store, trace_id, "right", ts=T0 + 5)
+    put_gold(world.store, trace_id, "right", ts=refused + 5)
     await world.judge()
     assert [(pair.outcome, pair.teacher_score) for pair in world.pairs] == [("scored", 0.0)]
 

@@ -87,6 +87,20 @@ def test_the_children_of_a_plain_route(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_what_is_there_already_is_not_written_again(tmp_path: Path) -> None:
+    """A full disk keeps nobody from starting as before."""
+    config = in_folder(tmp_path)
+    file = tmp_path / ".limbeck" / "up.toml"
+    with Launch(config):
+        before = file.stat()
+    with Launch(config):
+        assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(StartRefused, match=r"up\.toml: can't be written \(Is a directory\)"):
+        Launch(config)
+
+
 def test_the_summary_says_what_apps_send(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -153,7 +153,7 @@ async def test_an_exam_that_nobody_passes_ends_no_lease(tmp_path: Path) -> None:
         world.stop()
 
 
-@pytest.mark.parametrize("collected_to", [AHEAD, 0.0])
+@pytest.mark.parametrize("collected_to", [AHEAD, 0.0], ids=["all read", "nothing read"])
 def test_a_clock_that_was_set_back_lengthens_no_lease(world: World, collected_to: float) -> None:
     """Set back behind control's start, it looks as if the log had not been read up to there."""
     world.to_stage(Stage.LIVE)

@@ -41,8 +41,12 @@ def test_other_digits_or_a_negation_keep_texts_apart(protected: str, text: str) 
 
 
 def test_equal_after_normalisation_is_near_however_short() -> None:
-    texts = ["top-up", "Top  up!", "\u201ctop up\u201d.", "pop up"]
-    assert near_rows(texts, ["top up"]) == [True, True, True, False]
+    texts = ["top-up", "Top  up!", "\u201ctop up\u201d.", "(top up)", "pop up"]
+    assert near_rows(texts, ["top up"]) == [True, True, True, True, False]
+    assert (
+        near_rows(["I don\u2019t know", "\u4f60\u597d\u3002"], ["i don't know", "\u4f60\u597d"])
+        == [True] * 2
+    )
 
 
 @pytest.mark.parametrize(

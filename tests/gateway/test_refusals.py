@@ -125,8 +125,7 @@ def test_pins(worker: WorkerProcess, model: str, pin: str | None, served_by: str
     text = answer.json()["choices"][0]["message"]["content"]
     assert text == f"{served_by}-model: hello"
     pinned = pin is not None or "@" in model
-    reason = "default" if "s9-ffff" in (pin, model[7:]) else "pin" if pinned else "rollout"
-    assert answer.headers["x-limbeck-route-reason"] == reason
+    assert answer.headers["x-limbeck-route-reason"] == ("pin" if pinned else "rollout")
 
 
 def test_pins_that_contradict_each_other(worker: WorkerProcess) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -357,14 +358,17 @@ def test_a_system_rule_names_an_input_of_the_program(tmp_path: Path) -> None:
     assert "the program has no input `client`; it has `text`, `customer`" in said
 
 
-def test_sigterm_finishes_what_runs(teacher: Upstream, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_finishes_what_runs(
+    teacher: Upstream, tmp_path: Path, number: signal.Signals
+) -> None:
     with running_host(tmp_path, "triage:reply", teacher.base_url) as host:
         with ThreadPoolExecutor(1) as pool:
             trace = new_trace()
             before = len(teacher.requests)
             answer = pool.submit(host.ask, "slow", trace=trace)
             until(lambda: len(teacher.requests) > before, what="the request is under way")
-            host.process.terminate()
+            host.process.send_signal(number)
             assert content(answer.result()) == "answer of <slow>"
         assert host.process.wait(timeout=30) == 0
         assert len(host.calls(trace)) == 1

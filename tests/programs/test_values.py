@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from programs.errors import BadInputs, Busy, LoadError, UnknownModel
 from programs.fields import closed_values, converter, type_name, type_schema
-from programs.json_values import json_safe
+from programs.json_values import is_json, json_safe
 from programs.recording import Recording
 from programs.slots import Slots
 from programs.student_files import list_students, read_student
@@ -53,6 +53,14 @@ class Odd:
 )
 def test_json_safe(value: object, safe: object) -> None:
     assert json_safe(value) == safe
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [('{"a": 1}', True), (" [1]", True), ("[]", True), ("7", False), ("{", False), ("hi", False)],
+)
+def test_what_is_a_json_object_or_list(text: str, is_one: bool) -> None:
+    assert is_json(text) is is_one
 
 
 @given(

@@ -76,7 +76,7 @@ WITH waiting AS MATERIALIZED (
 ), refused AS (
     SELECT trace_id FROM covering GROUP BY trace_id HAVING bool_and(refuses)
 ), label AS (
-    SELECT f.trace_id, f.gold, f.confirmed, c.coverage
+    SELECT f.trace_id, f.gold, f.confirmed, f.ts, c.coverage
     FROM feedback f
     JOIN covering c ON c.trace_id = f.trace_id AND c.source = f.source AND NOT c.refuses AND f.ts <= c.deadline
     WHERE f.gold IS NOT NULL OR f.confirmed IS NOT NULL
@@ -86,8 +86,9 @@ WITH waiting AS MATERIALIZED (
     FROM waiting w
     LEFT JOIN label l ON l.trace_id = w.trace_id
     LEFT JOIN refused r ON r.trace_id = w.trace_id
-    -- after a refusal the right output may come until the deadline
+    -- behind a refusal the right output may still come
     WHERE NOT $waits OR l.gold IS NOT NULL OR l.confirmed OR r.trace_id IS NOT NULL
+       OR l.ts <= make_timestamp($now_us::BIGINT - $correction_us::BIGINT)
        OR w.deadline <= make_timestamp($now_us::BIGINT)
     ORDER BY w.ts, w.trace_id LIMIT $at_most
 )
