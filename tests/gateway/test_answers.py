@@ -14,7 +14,16 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from router.snapshot import Upstream
 from tests.fakes.upstream import FakeUpstream
-from tests.gateway.rig import HTTP, Rig, WorkerProcess, ask, free_port, snapshot, teacher_route
+from tests.gateway.rig import (
+    HTTP,
+    Rig,
+    WorkerProcess,
+    ask,
+    free_port,
+    snapshot,
+    student_route,
+    teacher_route,
+)
 from tests.polling import until
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
@@ -283,3 +292,20 @@ def test_a_chunked_request_and_expect_100(worker: WorkerProcess) -> None:
     headers = {"expect": "100-continue"}
     answer = HTTP.post(f"{worker.url}/v1/chat/completions", content=parts, headers=headers)
     assert answer.status_code == 200
+
+
+def test_an_override_holds_for_a_request_whose_body_is_still_coming(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    rig.publish(snapshot(upstream.base_url, {"triage": student_route()}))
+    worker = rig.start()
+    body = json.dumps({"model": "triage", "messages": []}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", worker.settings.port)) as connection:
+        connection.sendall(head.encode() + body[:9])
+        ask(worker)  # by now the worker has read the head
+        rig.override("triage")
+        until(lambda: worker.acknowledgement().overrides, what="the acknowledgement")
+        connection.sendall(body[9:])
+        answer = connection.recv(65536)
+    assert b"x-limbeck-served-by: teacher\r\nx-limbeck-route-reason: rollback\r\n" in answer

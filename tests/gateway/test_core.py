@@ -134,6 +134,16 @@ async def test_the_policy_audit_withholds_what_is_not_on_record(
     assert [labels[3] for labels in bench.counters.requests] == [503]
 
 
+async def test_the_policy_audit_withholds_no_error(tmp_path: Path, upstream: FakeUpstream) -> None:
+    bench = Bench(tmp_path, upstream.base_url, audit=True, max_bytes=64 * 1024)
+    exchange = BrokenExchange()
+    asked = {"model": "triage", "messages": [], "user": "x" * 100_000}
+    exchange.body = json.dumps({**asked, "metadata": {"fake": "status=429"}}).encode()
+    await bench.ask(exchange)
+    assert (exchange.statuses, bench.ends()) == ([429], [])
+    assert [labels[3] for labels in bench.counters.requests] == [429]
+
+
 async def test_availability_passes_on_what_is_not_on_record(
     tmp_path: Path, upstream: FakeUpstream
 ) -> None:

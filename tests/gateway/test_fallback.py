@@ -130,8 +130,8 @@ def test_comments_before_the_first_event_pass_with_it(worker: WorkerProcess) -> 
 
 
 def test_the_clients_bound_leaves_time_for_the_teacher(worker: WorkerProcess) -> None:
-    fake = {"fake:student-model": "hang"}
-    answer = ask(worker, "slow", metadata=fake, headers={"x-limbeck-timeout-ms": "800"})
+    fake = {"fake:student-model": "hang", "fake": "delay=0.2"}
+    answer = ask(worker, "slow", metadata=fake, headers={"x-limbeck-timeout-ms": "3000"})
     assert answer.status_code == 200
     assert answer.headers["x-limbeck-route-reason"] == "fallback"
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -132,6 +134,27 @@ def test_a_frame_above_the_quota_hurts_no_other(tmp_path: Path) -> None:
     assert full.value.reason == "too_large"
     writer.append(b"after")
     assert stored(tmp_path) == [b"before", b"after"]
+    writer.close()
+
+
+@pytest.mark.parametrize("room", [0, 30], ids=["refused", "cut"])
+def test_a_frame_that_the_disk_refuses_or_cuts_lies_in_front_of_no_other(
+    tmp_path: Path, room: int
+) -> None:
+    writer = SpoolWriter(tmp_path)
+    writer.append(b"one")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (11 + room, limits[1]))
+    try:
+        with pytest.raises((SpoolFull, OSError)):
+            writer.append(b"x" * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    writer.append(b"two")
+    assert stored(tmp_path) == [b"one", b"two"]
+    assert len(list_segments(tmp_path)) == 2, "what was cut ends its segment"
     writer.close()
 
 

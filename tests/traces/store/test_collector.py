@@ -272,6 +272,10 @@ def test_a_refused_row_is_found_while_another_writer_goes_on(
             other.append(end_payload())
         found += collector.step().dead_letters
     assert found == 1 and set(behind) <= set(ids(sql))
+    collector.drain()
+    for _ in range(100):
+        writer.append(end_payload())
+    assert collector.step().traces == 100, "batches are as large as before"
     for one in (other, writer):
         one.close()
 
