@@ -126,6 +126,14 @@ def test_a_restart_leaves_the_watermark_where_it_was(store: Store) -> None:
     assert [row.outcome for row in consumed(store, KEY)] == ["scored", "late", "late"]
 
 
+def test_what_waits_across_a_restart_is_not_late(store: Store) -> None:
+    for number in (1, 2, 3):
+        put_pair(store, number)
+    consume(feed_of(store), to=1.5)
+    consume(feed_of(store))
+    assert [row.outcome for row in consumed(store, KEY)] == ["scored"] * 3
+
+
 def outage(start: float, end: float) -> Outages:
     """Out from one second to another; over and decided."""
     return Outages(windows=(Window(T0 + start, T0 + end),))

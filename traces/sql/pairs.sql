@@ -164,7 +164,7 @@ ORDER BY p.seq;
 -- name: last_consumed
 -- The last place, and where the watermark stands: a late pair got its place behind it.
 SELECT max(p.seq) AS seq, epoch_us(max(p.ts)) AS ts_us FROM pairs p
-WHERE p.route = $route AND p.student = $student AND p.k = $k HAVING max(p.seq) IS NOT NULL;
+WHERE p.route = $route AND p.student = $student AND p.k = $k AND p.seq IS NOT NULL HAVING count(*) > 0;
 
 -- name: evidence_checkpoint
 -- The state of the evidence after the last consumed pair.
