@@ -24,7 +24,7 @@ def test_demo_with_the_classifier(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             str(LIMBECK), "demo", "--folder", str(tmp_path / "demo"), "--trainer", "classifier",
-            "--rows", "900", "--rate", "60", "--latency", "0.2", "--port", str(free_port()),
+            "--rows", "900", "--rate", "40", "--latency", "0.2", "--port", str(free_port()),
             "--json", str(found),
         ],
         capture_output=True, text=True, timeout=400, check=False, env={**os.environ},
