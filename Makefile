@@ -23,9 +23,9 @@ install: $(STAMP) ## make or refresh .venv
 demo: $(STAMP) ## watch the whole loop on generated support tickets
 	$(BIN)/limbeck demo $(ARGS)
 
-test: $(STAMP) ## all tests: the short ones side by side, then those that need the machine
-	$(BIN)/pytest -m 'not slow' -n 2 $(ARGS)
-	$(BIN)/pytest -m slow $(ARGS)
+test: $(STAMP) ## all tests: most side by side, then those that need the machine for themselves
+	$(BIN)/pytest -m 'not alone' -n 2 $(ARGS)
+	$(BIN)/pytest -m alone $(ARGS)
 
 quick: $(STAMP) ## the tests that take less than ten seconds each
 	$(BIN)/pytest -m 'not slow' -n 2 $(ARGS)

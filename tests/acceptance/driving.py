@@ -17,12 +17,12 @@ from tests.polling import until
 
 
 @contextmanager
-def traffic(limbeck: Installation, rate: float = 100.0) -> Iterator[Traffic]:
+def traffic(limbeck: Installation) -> Iterator[Traffic]:
     """Callers in a thread of their own: the demo's traffic, the truth included."""
     scene = limbeck.scene
     callers = Traffic(
         base_url=scene.base_url, api_key="any", route=ROUTE, world=limbeck.world,
-        total=scene.requests, rate=rate,
+        total=scene.requests, rate=scene.rate,
     )  # fmt: skip
     thread = threading.Thread(target=lambda: asyncio.run(callers.run()), daemon=True)
     thread.start()

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
@@ -17,7 +18,7 @@ from tests.acceptance.driving import drive_to, stage_of, traffic
 from tests.acceptance.installation import ROUTE, Installation, installation, small_scene
 from tests.polling import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 QUESTION = "I was charged twice for order A12345, please help"
 
@@ -114,5 +115,6 @@ def rolled_back_by_all(limbeck: Installation) -> None:
 
 
 def served_by(limbeck: Installation) -> set[str]:
-    with limbeck.client() as client:
-        return {ask(client, user=f"someone {n}")[1] for n in range(40)}
+    with limbeck.client() as client, ThreadPoolExecutor(8) as callers:
+        asked = callers.map(lambda n: ask(client, user=f"someone {n}")[1], range(40))
+        return set(asked)

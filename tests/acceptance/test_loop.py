@@ -16,7 +16,7 @@ from control.demo.scene import read_scene
 from tests.acceptance.installation import LIMBECK, free_port
 from tests.polling import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def test_demo_with_the_classifier(tmp_path: Path) -> None:
