@@ -7,7 +7,7 @@ export LITELLM_LOCAL_MODEL_COST_MAP := True
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help install demo test quick lint bench clean
+.PHONY: help install demo test long quick lint bench clean
 
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -23,9 +23,12 @@ install: $(STAMP) ## make or refresh .venv
 demo: $(STAMP) ## watch the whole loop on generated support tickets
 	$(BIN)/limbeck demo $(ARGS)
 
-test: $(STAMP) ## all tests: most side by side, then those that need the machine for themselves
-	$(BIN)/pytest -m 'not alone' -n 2 $(ARGS)
+test: $(STAMP) ## the tests: most side by side, then the whole loop, which needs the machine for itself
+	$(BIN)/pytest -m 'not alone and not long' -n 2 $(ARGS)
 	$(BIN)/pytest -m alone $(ARGS)
+
+long: $(STAMP) ## long tests: faults of a running limbeck, kills and resumed trainings
+	$(BIN)/pytest -m long $(ARGS)
 
 quick: $(STAMP) ## the tests that take less than ten seconds each
 	$(BIN)/pytest -m 'not slow' -n 2 $(ARGS)

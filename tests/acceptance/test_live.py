@@ -18,7 +18,7 @@ from tests.acceptance.driving import drive_to, stage_of, traffic
 from tests.acceptance.installation import ROUTE, Installation, installation, small_scene
 from tests.polling import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 QUESTION = "I was charged twice for order A12345, please help"
 

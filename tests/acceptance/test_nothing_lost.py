@@ -16,7 +16,7 @@ from control.demo.scene import write_scene
 from tests.acceptance.installation import ROUTE, Installation, small_scene
 from tests.polling import until_async
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 async def test_kill_everything(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ class CrashingStore(Store):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_a_crash_before_any_change_of_the_store_does_nothing_twice(world: World) -> None:
     clean = world.database.read_bytes()
     crashes = 0

@@ -166,6 +166,7 @@ needs_train = pytest.mark.skipif(bool(missing_packages("train")), reason="needs 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @needs_train
 def test_a_job_at_its_time_limit_publishes_what_there_is(tmp_path: Path) -> None:
     rows = [
@@ -189,6 +190,7 @@ def _short_job(folder: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @needs_train
 def test_rows_that_are_longer_than_those_of_the_training_do_not_fail_the_job(
     tmp_path: Path,

@@ -57,6 +57,8 @@ class TestRestarts:
             assert (job.status, job.error.code) == ("failed", "worker_crashed")
             assert "SIGKILL (out of memory?), 3 times" in job.error.message
 
+    @pytest.mark.slow
+    @pytest.mark.long
     def test_a_killed_service_leaves_no_worker_and_resumes(self, tmp_path: Path) -> None:
         with trainer(tmp_path) as server:
             client = server.client()
@@ -70,6 +72,8 @@ class TestRestarts:
             assert ended(client, job_id, seconds=120).status == "succeeded"
             assert any("stopped; the job resumes" in text for text in texts(client, job_id))
 
+    @pytest.mark.slow
+    @pytest.mark.long
     def test_a_stopped_service_ends_with_0_and_resumes(self, tmp_path: Path) -> None:
         with trainer(tmp_path) as server:
             job_id = create(server.client(), slow_rows())
