@@ -43,9 +43,9 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.stop()
 
 
-def report_gap(world: World, *, ago_s: float, **dropped: int) -> float:
+def report_gap(world: World, *, ago_s: float, now: float | None = None, **dropped: int) -> float:
     """As a worker that has room again; returns the gap's end."""
-    end = round(time.time() - ago_s)
+    end = round((now or time.time()) - ago_s)
     writer = SpoolWriter(world.layout.spool)
     gap = Gap(worker="w1", from_us=(end - 20) * 1_000_000, to_us=end * 1_000_000, dropped=dropped)
     writer.append(pack(gap))
@@ -72,8 +72,9 @@ def with_gateway(config: Config, **values: int) -> Config:
 
 def test_a_gap_freezes_for_a_while_also_across_a_restart(world: World) -> None:
     assert why(world) is None
-    report_gap(world, ago_s=60, reserve=1)
-    end = report_gap(world, ago_s=50, quota=300, reserve=11)
+    now = time.time()
+    report_gap(world, ago_s=60, now=now, reserve=1)
+    end = report_gap(world, ago_s=50, now=now, quota=300, reserve=11)
     frozen = (
         f"312 records of requests and labels, {words.moment(end - 30)} to {words.moment(end)} UTC, "
         "are missing: the spool was at its limit, the disk was nearly full; "
