@@ -24,8 +24,8 @@ demo: $(STAMP) ## watch the whole loop on generated support tickets
 	$(BIN)/limbeck demo $(ARGS)
 
 test: $(STAMP) ## the tests: most side by side, then the whole loop, which needs the machine for itself
-	$(BIN)/pytest -m 'not alone and not long' -n 2 $(ARGS)
-	$(BIN)/pytest -m alone $(ARGS)
+	$(BIN)/pytest -m 'not alone and not long' -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -m alone tests/acceptance $(ARGS)
 
 long: $(STAMP) ## long tests: faults of a running limbeck, kills and resumed trainings
 	$(BIN)/pytest -m long $(ARGS)

@@ -118,6 +118,7 @@ class Traffic:
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 while self.resting and not self._stopped:
                     await asyncio.sleep(_LOOK_S)
+                    due = time.monotonic()  # callers who rested have nothing to make up for
                 while len(self._open) >= _MAX_OPEN:
                     await asyncio.wait(set(self._open), return_when=asyncio.FIRST_COMPLETED)
                 if self._stopped:

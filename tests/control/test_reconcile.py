@@ -9,6 +9,7 @@ import pytest
 
 from control.candidates import CandidateKey
 from control.collecting import Known
+from control.errors import ControlError
 from control.evidence_feed import consumed
 from control.override import override_path, read_override
 from control.snapshot_file import read_snapshot
@@ -114,7 +115,7 @@ def test_a_broken_event_log_leaves_everything_to_the_teacher(world: World) -> No
     assert world.share is None
     (problem,) = world.parts.operations.status().problems
     assert "changed after it was written" in problem
-    with pytest.raises(Exception, match="changed after it was written"):
+    with pytest.raises(ControlError, match="changed after it was written"):
         world.parts.operations.order(ROUTE, "pause", actor="ann", reason="", student=None)
 
 

@@ -129,14 +129,15 @@ async def render(job: program_rows.Job) -> program_rows.Rendered:
 
 def fill(path: Path, *, program: bool = False) -> None:
     log = Log(path)
-    log.source("crm", "all")
     call = {"reasoning": "r", "category": "a", "confidence": 0.9} if program else None
-    for number, word in enumerate(WORDS):
-        log.trace(f"about my {word} {word}", "a", score=1.0, call=call)
-        wrong = number % 5 == 0
-        answer = "b" if wrong else "a"
-        log.trace(f"exam {word}", answer, bucket=number % 12, gold="a", call=call)
-    log.trace("calibrate this", "a", bucket=13, gold="a", call=call)
+    with log.opened():
+        log.source("crm", "all")
+        for number, word in enumerate(WORDS):
+            log.trace(f"about my {word} {word}", "a", score=1.0, call=call)
+            wrong = number % 5 == 0
+            answer = "b" if wrong else "a"
+            log.trace(f"exam {word}", answer, bucket=number % 12, gold="a", call=call)
+        log.trace("calibrate this", "a", bucket=13, gold="a", call=call)
 
 
 async def once(

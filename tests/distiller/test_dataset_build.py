@@ -81,7 +81,7 @@ def logs(draw: st.DrawFn) -> list[Trace]:
     return traces
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(logs(), st.randoms(use_true_random=False))
 def test_the_order_of_the_traces_changes_nothing(log: list[Trace], rng: random.Random) -> None:
     first = build(log, SPEC)
@@ -90,7 +90,7 @@ def test_the_order_of_the_traces_changes_nothing(log: list[Trace], rng: random.R
     assert build(shuffled, SPEC) == first
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(logs())
 def test_every_trace_is_kept_or_dropped_with_a_reason(log: list[Trace]) -> None:
     outcome = build(log, SPEC)
@@ -101,7 +101,7 @@ def test_every_trace_is_kept_or_dropped_with_a_reason(log: list[Trace]) -> None:
         assert dups <= outcome.funnel.dropped.get(Drop.DUPLICATE, 0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(logs())
 def test_a_group_never_straddles_splits_and_nothing_held_out_is_trained_on(
     log: list[Trace],

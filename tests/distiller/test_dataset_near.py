@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import csv
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 
 from distiller.dataset.near import NearIndex, jaccard, near_rows, shingles, signature, slots
 from distiller.dataset.text import bare, inputs_key, without_template
+from tests.shared import shared
 
 LONG = "My card was declined at the supermarket although there is enough money on the account"
 
@@ -72,13 +71,13 @@ def test_the_minhash_estimates_the_jaccard_similarity() -> None:
     assert abs(exact - estimate) < 0.15
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.text(max_size=200))
 def test_every_text_is_near_itself(text: str) -> None:
     assert NearIndex([text]).near(text)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.text(alphabet="abc ", min_size=20, max_size=40), max_size=12))
 def test_what_is_near_is_really_near(texts: list[str]) -> None:
     left, right = texts[::2], texts[1::2]
@@ -102,11 +101,7 @@ def test_few_texts_keep_their_shared_parts() -> None:
 
 
 def _column(name: str) -> list[str]:
-    shared = Path(os.environ.get("LIMBECK_SHARED", Path(__file__).parents[3] / "shared"))
-    path = shared / "data" / "banking77" / name
-    if not path.exists():
-        pytest.skip(f"{path} is not there (set LIMBECK_SHARED)")
-    with path.open(encoding="utf-8", newline="") as file:
+    with shared("data", "banking77", name).open(encoding="utf-8", newline="") as file:
         return [row["text"] for row in csv.DictReader(file)]
 
 

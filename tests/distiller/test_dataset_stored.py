@@ -38,12 +38,13 @@ def log(tmp_path: Path) -> Log:
 
 
 def fill(log: Log, *, call: dict[str, Any] | None = None) -> None:
-    log.trace("exam question", "b", bucket=1, score=0.0, gold="a", call=call)
-    log.trace("calibration question", "a", bucket=13, score=1.0, gold="a", call=call)
-    log.trace("dev question", "a", bucket=25, score=1.0, call=call)
-    log.trace("right answer", "a", score=1.0, call=call)
-    log.trace("wrong answer", "b", score=0.0, gold="a", call=call)
-    log.trace("wrong, nobody said so", "b", score=0.0, call=call)
+    with log.opened():
+        log.trace("exam question", "b", bucket=1, score=0.0, gold="a", call=call)
+        log.trace("calibration question", "a", bucket=13, score=1.0, gold="a", call=call)
+        log.trace("dev question", "a", bucket=25, score=1.0, call=call)
+        log.trace("right answer", "a", score=1.0, call=call)
+        log.trace("wrong answer", "b", score=0.0, gold="a", call=call)
+        log.trace("wrong, nobody said so", "b", score=0.0, call=call)
 
 
 def frozen(log: Log, spec: DatasetSpec = SPEC) -> Dataset:
@@ -191,8 +192,9 @@ async def test_program_rows_are_rendered_by_the_program(log: Log) -> None:
 
 
 async def test_a_rendered_message_that_is_no_text_is_left_out_of_the_file(log: Log) -> None:
-    for number in range(200):
-        log.trace(f"question {'x' * number}", "a", score=1.0, call={"category": "a"})
+    with log.opened():
+        for number in range(200):
+            log.trace(f"question {'x' * number}", "a", score=1.0, call={"category": "a"})
 
     async def with_an_image(job: program_rows.Job) -> program_rows.Rendered:
         rendered = await _render(job)

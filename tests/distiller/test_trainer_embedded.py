@@ -166,18 +166,23 @@ needs_train = pytest.mark.skipif(bool(missing_packages("train")), reason="needs 
 
 
 @pytest.mark.slow
-@pytest.mark.long
 @needs_train
 def test_a_job_at_its_time_limit_publishes_what_there_is(tmp_path: Path) -> None:
-    rows = [
-        plain_row(t, s) for t, s in zip(tickets(140, seed=2), ["train", "dev"] * 70, strict=True)
-    ]
+    found = tickets(140, seed=2)
+    rows = [plain_row(t, s) for t, s in zip(found, ["train", "dev"] * 70, strict=True)]
     job = _short_job(tmp_path / "job", rows)
     assert work(job) == 0
     manifest = verify(job / "model")
     assert manifest.time_limited
     assert sum(event.type == "checkpoint" for event in read_events(job)) >= 1
     assert not (job / "work").exists()
+    name = publish(tmp_path / "students", job / "model", route="triage", predictor="answer")
+    with student_server(tmp_path / "students") as server:
+        body = {"model": name, "messages": plain_row(found[0], "train")["messages"][:-1]}
+        answer = server.request("POST", "/v1/chat/completions", json=body).json()
+        assert answer["choices"][0]["message"]["content"] in {ticket.intent for ticket in found}
+        mapped = Path(f"/proc/{server.process.pid}/maps").read_text()
+        assert "ctranslate2" in mapped and "libtorch" not in mapped
 
 
 def _short_job(folder: Path, rows: list[dict[str, Any]]) -> Path:
@@ -206,6 +211,7 @@ def test_rows_that_are_longer_than_those_of_the_training_do_not_fail_the_job(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @needs_train
 def test_a_job_is_killed_resumed_published_and_served_without_torch(tmp_path: Path) -> None:
     found = tickets(1100, seed=21)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,17 @@ class Log:
         self.path = path
         Store(path).close()
         self._number = after
+        self._db: duckdb.DuckDBPyConnection | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Around many rows it opens the file once, not for each."""
+        if self._db is not None:
+            yield self._db
+            return
+        with duckdb.connect(str(self.path)) as self._db:
+            yield self._db
+        self._db = None
 
     def store(self) -> Store:
         return Store(self.path)
@@ -64,7 +77,7 @@ class Log:
             "response": json.dumps({"choices": [{"finish_reason": "stop"}]}),
             "audit": False, "retry": False, **columns,
         }  # fmt: skip
-        with duckdb.connect(str(self.path)) as db:
+        with self.opened() as db:
             _insert(db, "traces", row)
             if call is not None:
                 _insert(db, "calls", {
@@ -82,7 +95,7 @@ class Log:
 
     def score(self, trace_id: str, score: float, *, at: float) -> None:
         """``at``: when the answer, or the label that it is scored by, became known."""
-        with duckdb.connect(str(self.path)) as db:
+        with self.opened() as db:
             _insert(db, "scores", {
                 "trace_id": trace_id, "ts": from_seconds(at), "route": ROUTE, "side": "served",
                 "metric_hash": METRIC, "score": score,
@@ -97,7 +110,7 @@ class Log:
         confirmed: bool | None = None,
         source: str = "crm",
     ) -> None:
-        with duckdb.connect(str(self.path)) as db:
+        with self.opened() as db:
             _insert(db, "feedback", {
                 "feedback_id": str(uuid.uuid4()), "ts": from_seconds(at), "trace_id": trace_id,
                 "gold": None if gold is None else json.dumps(gold),
@@ -105,11 +118,11 @@ class Log:
             })  # fmt: skip
 
     def source(self, name: str, coverage: str) -> None:
-        with duckdb.connect(str(self.path)) as db:
+        with self.opened() as db:
             _insert(db, "feedback_sources", {"route": ROUTE, "source": name, "coverage": coverage})
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.path)) as db:
+        with self.opened() as db:
             return db.execute(query).fetchall()
 
 

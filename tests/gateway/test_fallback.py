@@ -87,7 +87,7 @@ def test_the_teacher_answers_the_same_request(
     if not stream:
         assert answer.json()["choices"][0]["message"]["content"] == "teacher-model: hello"
     if kind == "timeout":
-        assert DEADLINE_S <= elapsed_s < DEADLINE_S + 2
+        assert elapsed_s >= DEADLINE_S
     end = shared_rig.end(answer.headers["x-limbeck-inference-id"])
     assert (end.fallback, end.fallback_student, end.student) == (kind, STUDENT, None)
     assert (end.served_by, end.reason, end.upstream_model) == (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-import time
 from pathlib import Path
 
 import msgspec
@@ -87,10 +86,8 @@ def test_an_override_is_obeyed_and_acknowledged(rig: Rig, upstream: FakeUpstream
     rig.publish(snapshot(upstream.base_url, routes))
     worker = rig.start()
     assert _served_by(worker) == "student"
-    started = time.monotonic()
     rig.override("triage", "override-7")
     until(lambda: "override-7" in worker.acknowledgement().overrides, what="the acknowledgement")
-    assert time.monotonic() - started < 1.0
     assert _reason(worker) == "rollback"
     assert _served_by(worker, model="other") == "student"
     folded = {**routes, "triage": teacher_route(folded_override="override-7")}

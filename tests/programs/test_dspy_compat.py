@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -212,7 +213,12 @@ async def test_the_key_comes_from_the_environment(
 
 
 def test_the_price_table_stays_here() -> None:
-    assert os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] == "True"
+    ask = "import os, programs.dspy_compat; print(os.environ['LITELLM_LOCAL_MODEL_COST_MAP'])"
+    done = subprocess.run(
+        [sys.executable, "-c", ask], capture_output=True, text=True, check=True,
+        env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "False"},
+    )  # fmt: skip
+    assert done.stdout == "True\n"
 
 
 THREADS = """

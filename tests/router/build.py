@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from msgspec.structs import replace
 
 from router.chain import GENESIS, seal
@@ -25,16 +22,6 @@ NOW = 1_800_000_000.0
 POLICY = Policy()
 ALARM = GuardVerdict(verdict="alarm", reason="error guard: 9 of 9 requests failed")
 HASHES = Hashes(config="c1", teacher="t1", student="a1", metric="m1", bar=bar_text(POLICY.gate))
-
-
-def shared(*parts: str) -> Path:
-    """A file of the shared folder; skips the test where there is none."""
-    root = os.environ.get("LIMBECK_SHARED")
-    folder = Path(root) if root else Path(__file__).parents[2].parent / "shared"
-    path = folder.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"{'/'.join(parts)} not found; set LIMBECK_SHARED to the shared folder")
-    return path
 
 
 def summary(

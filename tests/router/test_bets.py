@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from router.bets import AVAILABILITY, QUALITY, Bets, BetsState
 from router.errors import EvidenceError
-from tests.router.build import shared
+from tests.shared import shared
 
 outcomes = st.lists(st.floats(-0.95, 1.0), min_size=1, max_size=60)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -261,11 +262,10 @@ def test_automation_never_gives_a_persons_command(event: Event) -> None:
         step(before, signal(event, actor="auto"), Policy())
 
 
-@pytest.mark.parametrize("stage", list(Stage))
-@pytest.mark.parametrize("event", list(Event))
+@pytest.mark.parametrize(
+    ("stage", "event"), [pair for pair in product(Stage, Event) if pair not in TABLE]
+)
 def test_what_is_not_in_the_table_raises_or_is_refused(stage: Stage, event: Event) -> None:
-    if (stage, event) in TABLE:
-        return
     before = route(rollout(stage))
     if event in COMMANDS:
         assert stage.value in refused(before, event)

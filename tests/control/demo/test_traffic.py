@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -100,6 +101,18 @@ async def test_callers_may_rest(gateway: Gateway) -> None:
     callers.stop()
     await running
     assert callers.sent == 0, "who rests sends nothing, and can be stopped"
+
+
+async def test_callers_who_rested_make_up_for_nothing(gateway: Gateway) -> None:
+    # All at once they would be a load that no one asked for, and time out on a small machine.
+    callers = traffic(gateway, rate=60.0)
+    callers.resting = True
+    running, began = asyncio.create_task(callers.run()), time.monotonic()
+    await until_async(lambda: time.monotonic() - began > 0.3, what="the rest")
+    callers.resting, woken = False, time.monotonic()
+    await until_async(lambda: callers.left == 0, what="all is sent")
+    assert time.monotonic() - woken > 28 / 60
+    await running
 
 
 async def test_everything_is_counted(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from control.demo.likeliest import Likeliest
 from control.demo.tickets import INTENTS
 from control.demo.world import TEACHER_ERROR, RecordedWorld, TicketWorld, World, WorldError
+from tests.shared import shared
 
 _RECORDED = [
     ("my card is gone", "lost_card", "lost_card"),
@@ -38,13 +38,6 @@ def folder(tmp_path: Path) -> Path:
     write(tmp_path, "recorded_gpt4.csv", ("text", "gold", "gpt4"), _RECORDED)
     write(tmp_path, "train.csv", ("text", "gold"), _TRAIN)
     return tmp_path
-
-
-def banking77() -> Path | None:
-    shared = os.environ.get("LIMBECK_SHARED")
-    places = [Path(shared)] if shared else []
-    places.append(Path(__file__).parents[4] / "shared" / "data" / "banking77")
-    return next((place for place in places if (place / "recorded_gpt4.csv").is_file()), None)
 
 
 def test_tickets_keep_their_truth_and_their_answer() -> None:
@@ -201,11 +194,8 @@ def test_unusable_data_is_named(folder: Path, damage: Callable[[Path], None], me
     assert str(folder) in str(caught.value)
 
 
-@pytest.mark.skipif(banking77() is None, reason="the real data is not there (LIMBECK_SHARED)")
 def test_the_real_data() -> None:
-    folder = banking77()
-    assert folder is not None
-    world = RecordedWorld(folder=folder)
+    world = RecordedWorld(folder=shared("data", "banking77"))
     assert len(world.classes) == 77
     questions = world.questions(10_000)
     assert len({q.text for q in questions}) == 10_000

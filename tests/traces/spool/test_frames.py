@@ -19,7 +19,7 @@ def write(path: Path, data: bytes, *, zeros: int = 4096) -> Path:
 
 
 @given(wanted=payloads, zeros=st.integers(0, 64), limit=st.integers(0, 14))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_was_written_is_read_in_any_pieces(
     tmp_path_factory: pytest.TempPathFactory, wanted: list[bytes], zeros: int, limit: int
 ) -> None:
@@ -34,7 +34,7 @@ def test_what_was_written_is_read_in_any_pieces(
 
 
 @given(wanted=payloads, zeros=st.integers(0, 64), start=st.integers(0, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_end_is_found_by_the_lengths_alone(
     tmp_path_factory: pytest.TempPathFactory, wanted: list[bytes], zeros: int, start: int
 ) -> None:
@@ -51,7 +51,7 @@ def test_a_frame_that_is_being_written_does_not_count(tmp_path: Path) -> None:
 
 
 @given(wanted=payloads, cut=st.integers(min_value=0))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_cut_gives_a_prefix_and_is_no_damage(
     tmp_path_factory: pytest.TempPathFactory, wanted: list[bytes], cut: int
 ) -> None:
@@ -63,7 +63,7 @@ def test_a_cut_gives_a_prefix_and_is_no_damage(
 
 
 @given(wanted=st.lists(st.binary(min_size=1, max_size=300), min_size=2, max_size=8), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_flipped_bit_before_a_valid_frame_is_damage(
     tmp_path_factory: pytest.TempPathFactory, wanted: list[bytes], data: st.DataObject
 ) -> None:
