@@ -39,7 +39,7 @@ lint: $(STAMP) ## ruff, mypy (strict), import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: $(STAMP) ## CPU per request beside nginx, rollback time
+bench: $(STAMP) ## CPU per request beside nginx, instructions per request, collector, rollback time
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 clean: ## remove .venv and caches

@@ -20,7 +20,12 @@ from router.snapshot import AppKey, Route, Snapshot, Target, Upstream
 
 
 def main() -> None:
-    port, upstream, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]).resolve()
+    command = prepare(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]).resolve())
+    os.execv(command[0], command)
+
+
+def prepare(port: int, upstream: str, folder: Path) -> list[str]:
+    """Write what the worker follows into ``folder``; return the command that starts it."""
     layout = Layout(data=folder)
     for path in (layout.overrides, layout.acknowledgements, layout.spool):
         path.mkdir(parents=True, exist_ok=True)
@@ -33,20 +38,10 @@ def main() -> None:
         routes={"gpt-4o-mini": Route(teacher=Target(upstream="provider", model="gpt-4o-mini"))},
     )
     layout.snapshot.write_bytes(msgspec.json.encode(snapshot))
-    command = Path(sys.executable).parent / "limbeck"
-    os.execv(
-        command,
-        [
-            str(command),
-            "gateway",
-            "--name",
-            "bench",
-            "--bind",
-            f"127.0.0.1:{port}",
-            "--data",
-            str(folder),
-        ],
-    )
+    return [
+        str(Path(sys.executable).parent / "limbeck"), "gateway", "--name", "bench",
+        "--bind", f"127.0.0.1:{port}", "--data", str(folder),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Run the benchmarks and keep their results.
 
-    python benchmarks/run.py [gateway|collector|rollback|all] [--harness DIR] [--rounds N]
+    python benchmarks/run.py [gateway|instructions|collector|rollback|all]
+                             [--harness DIR] [--rounds N]
 
 Prints Markdown; writes the same to benchmarks/results/DATE-NAME.md with machine and versions.
 """
@@ -47,6 +48,17 @@ def gateway(args: argparse.Namespace) -> str:
     shutil.rmtree(spool, ignore_errors=True)
     what = "The collector, over what this run left in the spool, the 245 KB prompts among it"
     return f"{table}\n\n{what}: {collected}\n"
+
+
+def instructions(args: argparse.Namespace) -> str:
+    """Instructions that a worker executes for a request, under valgrind: hardly any noise."""
+    if not _which("valgrind"):
+        return "skipped: needs valgrind\n"
+    done = subprocess.run(
+        [str(PYTHON), str(HERE / "instructions.py")],
+        check=True, capture_output=True, text=True, env=_environment(),
+    )  # fmt: skip
+    return done.stdout
 
 
 def collector(args: argparse.Namespace) -> str:
@@ -103,6 +115,7 @@ def _machine() -> str:
 
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], str]] = {
     "gateway": gateway,
+    "instructions": instructions,
     "collector": collector,
     "rollback": rollback,
 }
