@@ -42,9 +42,12 @@ class Log:
         if self._db is not None:
             yield self._db
             return
-        with duckdb.connect(str(self.path)) as self._db:
-            yield self._db
-        self._db = None
+        with duckdb.connect(str(self.path)) as db:
+            self._db = db
+            try:
+                yield db
+            finally:
+                self._db = None
 
     def store(self) -> Store:
         return Store(self.path)

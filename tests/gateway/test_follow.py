@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ from gateway.files import write_atomically
 from gateway.follow import Follower
 from gateway.overrides import OverrideFolder
 from gateway.wheel import Wheel
-from router.snapshot import Override, Snapshot
+from router.snapshot import Override, Route, Snapshot
 from tests.fakes.upstream import FakeUpstream
 from tests.gateway.rig import (
     STUDENT,
@@ -300,6 +301,45 @@ def test_a_start_without_the_list_of_overrides(tmp_path: Path, upstream: FakeUps
     assert not follower.in_force.leased, "the snapshot itself is not there yet"
 
 
+class FoldsFirst(OverrideFolder):
+    """Control has folded the override into the snapshot a moment before the folder is listed."""
+
+    def __init__(self, folder: Path, fold: Callable[[], None]) -> None:
+        super().__init__(folder)
+        self._fold = fold
+
+    def read(self) -> dict[str, Override]:
+        self._fold()
+        return super().read()
+
+
+def test_an_override_that_is_folded_meanwhile_lets_no_request_through(
+    tmp_path: Path, upstream: FakeUpstream
+) -> None:
+    overrides, now = tmp_path / "overrides", {"folded": False}
+
+    def publish(version: int, route: Route) -> None:
+        published = snapshot(upstream.base_url, {"triage": route}, version=version)
+        write_atomically(tmp_path / "snapshot.json", msgspec.json.encode(published))
+
+    def fold() -> None:
+        if now["folded"]:
+            publish(2, teacher_route(folded_override="o"))
+            (overrides / "triage.json").unlink()
+
+    overrides.mkdir()
+    rollback = Override(id="o", action="rollback", route="triage", actor="", reason="", time=0.0)
+    (overrides / "triage.json").write_bytes(msgspec.json.encode(rollback))
+    publish(1, student_route())
+    follower = _follower(tmp_path, FoldsFirst(overrides, fold))
+    follower.poll()
+    assert follower.in_force is not None and list(follower.in_force.overrides) == ["triage"]
+    now["folded"] = True
+    follower.poll()
+    assert not follower.in_force.overrides
+    assert follower.in_force.snapshot.version == 2, "it may not be gone from both"
+
+
 def test_an_older_snapshot_repairs_no_broken_one(tmp_path: Path, upstream: FakeUpstream) -> None:
     follower = _follower(tmp_path)
     for version, leased in ((5, True), (None, False), (4, False), (6, True)):
@@ -374,11 +414,11 @@ def test_a_start_waits_for_who_only_looks_whether_the_worker_lives(tmp_path: Pat
         letting_go.join()
 
 
-def _follower(folder: Path) -> Follower:
+def _follower(folder: Path, overrides: OverrideFolder | None = None) -> Follower:
     return Follower(
         snapshot=folder / "snapshot.json",
         last_good=folder / "good.json",
-        overrides=OverrideFolder(folder / "overrides"),
+        overrides=overrides or OverrideFolder(folder / "overrides"),
         acknowledgement=AcknowledgementFile(folder / "acks", "w1"),
         compiler=Compiler(Wheel(), {}),
         breakers=Breakers(),

@@ -112,6 +112,14 @@ def test_a_metric_that_cannot_fail_never_promotes() -> None:
     assert feed(subject, always_one).gate(NOW).verdict == "inconclusive"
 
 
+def test_one_bar_that_a_shuffled_answer_misses_is_enough() -> None:
+    policy = Policy(gate=GatePolicy(min_score=0.1))
+    subject = feed(evidence(policy), good(300, control=0.3))
+    ratio, absolute = subject.summary(NOW).forms
+    assert ratio.log_control > 3.0 > absolute.log_control
+    assert subject.summary(NOW).control_rejected
+
+
 @pytest.mark.parametrize("n", [0, 40])
 def test_below_the_least_number_of_pairs_only_those_are_missed(n: int) -> None:
     """A healthy student that has just begun must not look broken."""
@@ -270,6 +278,22 @@ def test_guards_run_from_the_mark_on() -> None:
     feed(subject, worse)
     assert subject.guard().verdict == "alarm"
     assert subject.summary(NOW).guards[0].n == 200
+
+
+def test_a_new_mark_restarts_the_warning() -> None:
+    """A student on its way back is held to what it does from then on."""
+    subject = evidence(
+        Policy(guard=GuardPolicy(quality_arl=1_000.0, warn_min_pairs=200)),
+        marks=replace(MARKS, guard_from=START - 1.0),
+    )
+    for seq in range(1, 5_000):
+        student = 0.0 if seq > 400 and seq % 25 == 0 else 1.0
+        subject.add(Pair(seq=seq, ts=START + seq, student=student, teacher=1.0, control=0.0))
+        if subject.guard().verdict == "warn":
+            break
+    assert subject.guard().verdict == "warn"
+    subject.follow(replace(subject.marks, warn_from=START + seq))
+    assert subject.guard().verdict == "clear"
 
 
 def test_guards_count_a_repeated_request_once() -> None:

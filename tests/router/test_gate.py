@@ -47,6 +47,13 @@ def test_a_bad_student_is_rejected_with_numbers() -> None:
     assert "student >= 0.950 x teacher" in verdict.reason and "100 pairs" in verdict.reason
 
 
+def test_no_student_is_rejected_before_the_least_number() -> None:
+    hopeless = feed(gate(), 99, student=0.0)
+    assert hopeless.bad.log_max > -math.log(POLICY.beta)
+    assert judge([hopeless], [], None).verdict == "collect"
+    assert judge([feed(hopeless, 1, student=0.0)], [], None).verdict == "reject"
+
+
 def test_only_the_current_e_promotes() -> None:
     subject = feed(feed(gate(), 150), 3, student=0.0)
     assert subject.good.log_max >= math.log(20) > subject.good.log_value

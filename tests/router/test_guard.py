@@ -117,6 +117,13 @@ def test_healthy_and_slow_requests() -> None:
     assert "slow" in slow.verdict().reason
 
 
+def test_a_failed_request_is_not_slow_as_well() -> None:
+    guard = AvailabilityGuard(GuardPolicy(error_rate=0.6))
+    for i in range(400):
+        guard.add(1.0 + i, failed=i % 2 == 0, slow=i % 2 == 0)
+    assert guard.verdict().verdict == "clear"
+
+
 def test_a_return_starts_the_detectors_afresh() -> None:
     guard = AvailabilityGuard(GuardPolicy())
     requests(guard, 50, failed=True)
