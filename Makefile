@@ -23,15 +23,15 @@ install: $(STAMP) ## make or refresh .venv
 demo: $(STAMP) ## watch the whole loop on generated support tickets
 	$(BIN)/limbeck demo $(ARGS)
 
-test: $(STAMP) ## the tests: most side by side, then the whole loop, which needs the machine for itself
-	$(BIN)/pytest -m 'not alone and not long' -n 2 --dist loadfile $(ARGS)
-	$(BIN)/pytest -m alone tests/acceptance $(ARGS)
+test: $(STAMP) ## the tests: most side by side, then the acceptance tests, each with the machine for itself
+	$(BIN)/pytest -m 'not long' --ignore tests/acceptance -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -m 'not long' tests/acceptance $(ARGS)
 
 long: $(STAMP) ## long tests: faults of a running limbeck, kills and resumed trainings
 	$(BIN)/pytest -m long $(ARGS)
 
 quick: $(STAMP) ## the tests that take less than ten seconds each
-	$(BIN)/pytest -m 'not slow' -n 2 $(ARGS)
+	$(BIN)/pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy (strict), import-linter
 	$(BIN)/ruff check .

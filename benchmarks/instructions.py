@@ -1,10 +1,12 @@
 """Count the instructions that a gateway worker executes for one request, under valgrind.
 
-    python benchmarks/instructions.py [--requests N]
+    python benchmarks/instructions.py [--requests N] [--runs N]
 
-CPU time differs by a third between two runs on a shared machine; this count hardly does, so it
-tells a change of the code from a change of the machine. The kernel's share is not in it. A worker
-answers first 300 requests, then 300 + N: the difference, over N, is free of start and stop.
+On a shared machine CPU time may double from one run to the next; this count does not, so it tells a
+change of the code from a change of the machine. The kernel's share is not in it; what a worker does
+by the clock (it looks at the snapshot ten times a second) is, and counts for more under a slower
+valgrind. A worker answers 300 requests, another 300 + N: the difference, over N, is free of start
+and stop.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import http.client
-import json
 import os
 import re
 import socket
@@ -23,82 +24,82 @@ import threading
 import time
 from pathlib import Path
 
+from exchange import REQUEST, RESPONSE
 from gateway_only import prepare
 
 _COLLECTED = re.compile(r"Collected : (\d+)")
 _FIRST = 300
 _START_S = 120.0
-_PROMPT = "You sort support tickets. " * 20
-_ANSWER = json.dumps({
-    "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini",
-    "choices": [
-        {"index": 0, "finish_reason": "stop",
-         "message": {"role": "assistant", "content": "track_order " * 70}}
-    ],
-    "usage": {"prompt_tokens": 280, "completion_tokens": 140, "total_tokens": 420},
-}).encode()  # fmt: skip
-_BODY = json.dumps({
-    "model": "gpt-4o-mini",
-    "messages": [
-        {"role": "system", "content": _PROMPT},
-        {"role": "user", "content": "my parcel has not arrived, order 12345 " * 15},
-    ],
-}).encode()  # fmt: skip
-_HEADERS = {"content-type": "application/json", "authorization": "Bearer sk-bench"}
+_STOP_S = 60.0
+#: head and body in one write, as a client's library with a buffer sends them
+_ASK = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer sk-bench\r\n"
+    b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(REQUEST)
+) + REQUEST
+_TELL = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    % len(RESPONSE)
+) + RESPONSE
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--requests", type=int, default=2000)
-    requests = parser.parse_args().requests
+    parser.add_argument("--runs", type=int, default=3)
+    args = parser.parse_args()
     upstream = _upstream()
-    few, many = (_counted(n, upstream) for n in (_FIRST, _FIRST + requests))
-    print(f"{(many - few) / requests:,.0f} instructions a request, over {requests:,} requests")
+    print("| run | instructions a request |\n|---|---|")
+    for run in range(args.runs):
+        few, many = (_counted(n, upstream) for n in (_FIRST, _FIRST + args.requests))
+        print(f"| {run + 1} | {(many - few) / args.requests:,.0f} |", flush=True)
 
 
 def _counted(requests: int, upstream: str) -> int:
     """Start a worker, let it answer, stop it; the instructions of its whole life."""
     with tempfile.TemporaryDirectory(prefix="limbeck-bench-") as folder:
-        port = _free_port()
-        worker = subprocess.Popen(
-            [
-                "valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/callgrind",
-                # valgrind follows a program, not a script's first line
-                sys.executable, *prepare(port, upstream, Path(folder) / "data"),
-            ],
-            stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONHASHSEED": "0"},
-        )  # fmt: skip
+        port, log = _free_port(), Path(folder) / "log"
+        with log.open("wb") as output:
+            worker = subprocess.Popen(
+                [
+                    "valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/callgrind",
+                    # valgrind follows a program, not a script's first line
+                    sys.executable, *prepare(port, upstream, Path(folder) / "data"),
+                ],
+                stdout=output, stderr=output, env={**os.environ, "PYTHONHASHSEED": "0"},
+            )  # fmt: skip
         try:
-            _ask(port, requests)
-        finally:
+            _ask(port, requests, worker)
             worker.terminate()
-            _, said = worker.communicate(timeout=60)
-    found = _COLLECTED.search(said)
-    if found is None:
-        raise SystemExit(f"valgrind counted nothing:\n{said}")
-    return int(found.group(1))
+            worker.wait(_STOP_S)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise SystemExit(f"no figure: {error}\n{log.read_text()}") from error
+        finally:
+            worker.kill()
+            worker.wait()
+        found = _COLLECTED.search(log.read_text())
+        if found is None:
+            raise SystemExit(f"valgrind counted nothing:\n{log.read_text()}")
+        return int(found.group(1))
 
 
-def _ask(port: int, requests: int) -> None:
-    connection = _connected(port)
-    for _ in range(requests):
-        connection.request("POST", "/v1/chat/completions", _BODY, _HEADERS)
-        answer = connection.getresponse()
-        body = answer.read()
-        if answer.status != 200:
-            raise SystemExit(f"the worker answered {answer.status}: {body.decode()}")
+def _ask(port: int, requests: int, worker: subprocess.Popen[bytes]) -> None:
+    with _connected(port, worker) as connection:
+        for _ in range(requests):
+            connection.sendall(_ASK)
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            body = answer.read()
+            if answer.status != 200:
+                raise SystemExit(f"the worker answered {answer.status}: {body.decode()}")
 
 
-def _connected(port: int) -> http.client.HTTPConnection:
+def _connected(port: int, worker: subprocess.Popen[bytes]) -> socket.socket:
     deadline = time.monotonic() + _START_S
     while True:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         try:
-            connection.request("GET", "/readyz")
-            connection.getresponse().read()
-            return connection
-        except OSError:
-            if time.monotonic() > deadline:
+            return socket.create_connection(("127.0.0.1", port), timeout=60)
+        except ConnectionRefusedError:
+            if worker.poll() is not None or time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
 
@@ -123,11 +124,10 @@ async def _serve(listener: socket.socket) -> None:
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(_ANSWER)}"
     while asked := await _next_head(reader):
         length = re.search(rb"content-length: (\d+)", asked.lower())
         await reader.readexactly(int(length.group(1)) if length else 0)
-        writer.write(head.encode() + b"\r\n\r\n" + _ANSWER)
+        writer.write(_TELL)
     writer.close()
 
 

@@ -51,45 +51,34 @@ def gateway(args: argparse.Namespace) -> str:
 
 
 def instructions(args: argparse.Namespace) -> str:
-    """Instructions that a worker executes for a request, under valgrind: hardly any noise."""
+    """Instructions that a worker executes for a request, under valgrind."""
     if not _which("valgrind"):
         return "skipped: needs valgrind\n"
-    done = subprocess.run(
-        [str(PYTHON), str(HERE / "instructions.py")],
-        check=True, capture_output=True, text=True, env=_environment(),
-    )  # fmt: skip
-    return done.stdout
+    return _output("instructions.py")
 
 
 def collector(args: argparse.Namespace) -> str:
     """CPU per row of the collector, over frames like those of the gateway benchmark."""
     with tempfile.TemporaryDirectory(prefix="limbeck-bench-") as folder:
-        _fill(Path(folder), frames=40_000)
+        _output("fill.py", folder, "40000")
         return _collector(Path(folder)) + "\n"
 
 
 def rollback(args: argparse.Namespace) -> str:
     """From the start of `limbeck rollback` to the last worker's acknowledgement."""
-    done = subprocess.run(
-        [str(PYTHON), str(HERE / "rollback.py"), "--times", str(args.times)],
-        check=True, capture_output=True, text=True, env=_environment(),
-    )  # fmt: skip
-    return done.stdout
+    return _output("rollback.py", "--times", str(args.times))
 
 
 def _collector(data: Path) -> str:
+    return _output("collect.py", str(data)).strip()
+
+
+def _output(script: str, *words: str) -> str:
     done = subprocess.run(
-        [str(PYTHON), str(HERE / "collect.py"), str(data)],
-        check=True, capture_output=True, text=True, env=_environment(),
+        [str(PYTHON), str(HERE / script), *words],
+        check=True, stdout=subprocess.PIPE, text=True, env=_environment(),
     )  # fmt: skip
-    return done.stdout.strip()
-
-
-def _fill(folder: Path, *, frames: int) -> None:
-    subprocess.run(
-        [str(PYTHON), str(HERE / "fill.py"), str(folder), str(frames)],
-        check=True, env=_environment(),
-    )  # fmt: skip
+    return done.stdout
 
 
 def _which(name: str) -> str | None:

@@ -16,7 +16,7 @@ from control.demo.scene import read_scene
 from tests.acceptance.installation import LIMBECK, free_port
 from tests.polling import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 
 def test_demo_with_the_classifier(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_demo_with_the_classifier(tmp_path: Path) -> None:
     assert stages == ["SHADOW", "READY", "R1", "R5", "R25", "R50", "LIVE", "ROLLED_BACK"]
     assert moves[-1] == ("ROLLED_BACK", "quality_alarm")
     taken_back = next(event for event in events if event["stage_to"] == "ROLLED_BACK")
-    assert (result.rollback_s is not None) == (taken_back["weight_from"] > 0)
+    assert (result.rollback_s is not None) == (taken_back["weight_from"] > 0), done.stdout
     serve_again(tmp_path / "demo")
 
 

@@ -26,7 +26,7 @@ def drawn(*requests: Finished, rate: float = 1.0, **changes: Any) -> list[Draw]:
     return draw(requests, **(values | changes))
 
 
-@settings(derandomize=True, max_examples=30)
+@settings(max_examples=30)
 @given(low=st.floats(0, 1), high=st.floats(0, 1))
 def test_a_higher_rate_draws_the_same_requests_and_more(low: float, high: float) -> None:
     low, high = sorted((low, high))

@@ -316,14 +316,14 @@ class FoldsFirst(OverrideFolder):
 def test_an_override_that_is_folded_meanwhile_lets_no_request_through(
     tmp_path: Path, upstream: FakeUpstream
 ) -> None:
-    overrides, now = tmp_path / "overrides", {"folded": False}
+    overrides, folds = tmp_path / "overrides", iter([False, True])
 
     def publish(version: int, route: Route) -> None:
         published = snapshot(upstream.base_url, {"triage": route}, version=version)
         write_atomically(tmp_path / "snapshot.json", msgspec.json.encode(published))
 
     def fold() -> None:
-        if now["folded"]:
+        if next(folds):
             publish(2, teacher_route(folded_override="o"))
             (overrides / "triage.json").unlink()
 
@@ -334,7 +334,6 @@ def test_an_override_that_is_folded_meanwhile_lets_no_request_through(
     follower = _follower(tmp_path, FoldsFirst(overrides, fold))
     follower.poll()
     assert follower.in_force is not None and list(follower.in_force.overrides) == ["triage"]
-    now["folded"] = True
     follower.poll()
     assert not follower.in_force.overrides
     assert follower.in_force.snapshot.version == 2, "it may not be gone from both"
