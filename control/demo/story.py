@@ -19,7 +19,7 @@ from control.demo.result import student_side, teacher_side
 from control.demo.scene import ROUTE, Scene
 from control.demo.traffic import Traffic
 from control.demo.world import World
-from control.errors import ControlError
+from control.errors import ControlError, Refused
 from control.report import words
 from control.report.model import Point
 from control.status import RollbackStatus, RouteStatus, StudentStatus
@@ -30,6 +30,8 @@ from router.verdicts import EvidenceSummary
 _RATE_WHILE_TRAINING = 8.0
 #: callers go on for a moment after the rollback, so that the table can show it
 _AFTER_S = 3.0
+#: between two tries to approve
+_AGAIN_S = 1.0
 #: without a new pair for so long, all that was asked is scored
 _QUIET_S = 2.5
 _TEACH_S, _TRAIN_S, _PROVE_S, _RAMP_S, _DRIFT_S = 600.0, 1_500.0, 900.0, 600.0, 300.0
@@ -58,6 +60,9 @@ class Story:
         self.command_s: float | None = None
         #: the student's weight before it was taken back
         self._weight = 0.0
+        #: how many pairs there are, and since when (`time.monotonic`); None: somebody asks
+        self._pairs: int | None = None
+        self._paired = 0.0
 
     async def play(self) -> None:
         """All parts, with the traffic running beside them."""
@@ -142,15 +147,37 @@ class Story:
         self._tell_scores(student.evidence)
         if student.stage is not Stage.READY:
             return self._end(student.stage.value.lower(), student.why)
-        tell.say(f"the gate says: {student.evidence.gate.reason}", style="green")
         return await self._approve()
 
     async def _approve(self) -> bool:
-        name, body = await self._see.report()
-        self._tell.say(f"a promotion report is made: {name[:12]}; in production a person reads it")
-        await self._see.approve(name)
-        self._tell.say(f"approved automatically (this is a demonstration): {body.student}")
-        return True
+        """Approve a report. Evidence goes on growing, and counts only while it holds."""
+        tell = self._tell
+
+        def holds(route: RouteStatus) -> StudentStatus | None:
+            student = newest(route)
+            if student is None:
+                return None
+            over = student.stage is not Stage.READY or self._out_of_requests(route)
+            return student if over or _promotes(student) else None
+
+        while True:
+            student = await self._see.until(holds, seconds=_PROVE_S, what="evidence that holds")
+            if student.evidence is None or not _promotes(student):
+                why = student.evidence.gate.reason if student.evidence else student.why
+                return self._end(student.stage.value.lower(), why)
+            tell.say(f"the gate says: {student.evidence.gate.reason}", style="green")
+            name, body = await self._see.report()
+            tell.say(f"a promotion report is made: {name[:12]}; in production a person reads it")
+            try:
+                await self._see.approve(name)
+            except Refused as refusal:
+                if self._traffic.left <= 0:
+                    return self._end(student.stage.value.lower(), str(refusal))
+                tell.say(f"not approved yet: {refusal}", style="yellow")
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            tell.say(f"approved automatically (this is a demonstration): {body.student}")
+            return True
 
     async def _ramp(self) -> bool:
         self._tell.heading("4. Traffic moves, step by step")
@@ -200,6 +227,17 @@ class Story:
         changed = time.time()
         tell.say("some queues are merged; the teacher follows the new policy from now on")
 
+        student = await self._alarm()
+        if student.stage is not Stage.ROLLED_BACK:
+            self.reason = "the requests were used up before the guard had seen enough"
+            tell.say(self.reason, style="yellow")
+            return
+        await self._tell_rollback(student, changed)
+
+    async def _alarm(self) -> StudentStatus:
+        """Wait until the guard has taken the student back, or nothing is left to learn from."""
+        tell = self._tell
+
         def back(route: RouteStatus) -> StudentStatus | None:
             student = self._follow(route)
             if student is None:
@@ -214,11 +252,7 @@ class Story:
 
         student = await self._see.until(back, seconds=_DRIFT_S, what="the guard's alarm")
         tell.done("guard")
-        if student.stage is not Stage.ROLLED_BACK:
-            self.reason = "the requests were used up before the guard had seen enough"
-            tell.say(self.reason, style="yellow")
-            return
-        await self._tell_rollback(student, changed)
+        return student
 
     async def _rest(self) -> None:
         """Let the callers rest until no new pair comes.
@@ -227,15 +261,11 @@ class Story:
         """
         self._traffic.resting = True
         self._tell.say("the callers rest for a moment, until all that they asked is scored")
-        pairs, since = -1, time.monotonic()
+        self._pairs = None
 
         def still(route: RouteStatus) -> bool | None:
-            nonlocal pairs, since
-            student = self._follow(route)
-            n = student.evidence.n if student and student.evidence else 0
-            if n != pairs:
-                pairs, since = n, time.monotonic()
-            return True if time.monotonic() - since >= _QUIET_S else None
+            self._follow(route)
+            return self._all_is_scored(route) or None
 
         await self._see.until(still, seconds=_DRIFT_S, what="the score of the last request")
 
@@ -282,7 +312,19 @@ class Story:
         return student
 
     def _out_of_requests(self, route: RouteStatus) -> RouteStatus | None:
-        return route if self._traffic.left <= 0 else None
+        """Nothing more is asked, and all that was asked is scored."""
+        if self._traffic.left > 0:
+            self._pairs = None
+            return None
+        return route if self._all_is_scored(route) else None
+
+    def _all_is_scored(self, route: RouteStatus) -> bool:
+        """No new pair has come for a while, while nobody asks."""
+        student = newest(route)
+        pairs = student.evidence.n if student and student.evidence else 0
+        if pairs != self._pairs:
+            self._pairs, self._paired = pairs, time.monotonic()
+        return time.monotonic() - self._paired >= _QUIET_S
 
     def _show(self, evidence: EvidenceSummary) -> None:
         goal = math.log(evidence.threshold)
@@ -299,6 +341,12 @@ class Story:
         self.ending, self.reason = ending, reason
         self._tell.say(f"the story ends here: {ending}: {reason}", style="yellow")
         return False
+
+
+def _promotes(student: StudentStatus) -> bool:
+    """The gate of a student that waits for its approval still promotes it."""
+    gate = student.evidence.gate if student.evidence else None
+    return student.stage is Stage.READY and gate is not None and gate.verdict == "promote"
 
 
 def pairs_between(history: Sequence[Point], after: float, through: float) -> int:

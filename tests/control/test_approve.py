@@ -12,28 +12,11 @@ from pathlib import Path
 import pytest
 
 from control.layout import Layout
-from control.report.model import Basis, Named, ReportBody
 from control.status import Ordered
-from router.events import Hashes
 from router.stages import Stage
+from tests.control.answers import a_report
 from tests.control.command_line import LIMBECK, clean_environment, limbeck
 from tests.fakes.admin import Answer, FakeAdmin
-
-
-def a_report() -> ReportBody:
-    return ReportBody(
-        basis=Basis(
-            route="triage", student="s1-00ff", k=1, stage="READY", entered=1.0, events=2, pairs=200,
-            hashes=Hashes(), gate="promote", guard="clear", evidence="0" * 64, exam=[],
-        ),
-        limbeck="0.1.0", made="now", route="triage", student="s1-00ff", k=1, stage="READY",
-        headline="It may serve.", tone="good", bar="retention 0.95",
-        tiles=[Named(name="teacher", value="0.93", note="0.90 to 0.95")],
-        numbers=[Named(name="pairs", value="70")], outcomes=[], traffic=[], money=[],
-        exam=[], funnel=[], disagreements=[], events=[], caveats=["no reverse shadow"],
-        commands=[], lineage=[], history=[], shares=[], log_threshold=None, log_alarm=None,
-        retention=0.95, marks=[],
-    )  # fmt: skip
 
 
 def serve_report(admin: FakeAdmin) -> None:

@@ -11,62 +11,18 @@ from control.layout import Layout
 from control.override import read_override
 from control.secrets import load_secrets
 from control.status import (
-    CollectorStatus,
     DistillationAsked,
     DistillationStatus,
     HappeningStatus,
     Ordered,
-    RollbackStatus,
-    RouteStatus,
-    ShadowStatus,
     Status,
-    StudentStatus,
-    TickStatus,
     TraceStatus,
-    WorkerStatus,
 )
-from router.stages import Stage
+from tests.control.answers import ESCAPE, a_route, a_status, a_student
 from tests.control.command_line import limbeck
 from tests.fakes.admin import Answer, FakeAdmin, fake_admin, lead_to
 
 LONG = " and more" * 10
-ESCAPE = "\x1b[31m[bold]evil[/bold]"
-
-
-def a_student() -> StudentStatus:
-    return StudentStatus(
-        student="s1-00ff", trainer="classifier", k=1, stage=Stage.R5, step=Stage.R5, weight=0.05,
-        held_for=(), entered=900.0, why="R5 needs 400 more requests", evidence=None, pairs=(),
-        health=None, report=None,
-    )  # fmt: skip
-
-
-def a_route(**changes: object) -> RouteStatus:
-    route = RouteStatus(
-        route="triage", teacher="openai/gpt-5", program=None, program_version="", metric="m:f",
-        metric_hash="", killed=False, traces=12, student_served=3, fallbacks=1, failed=0,
-        labelled=10, cost_usd=0.5, cost_unknown=2, teacher_p95_ms=None, scored=9, passing=8,
-        not_scored=1, mean_score=0.9, usable_rows=8, after_rows=None, distil_waits=None,
-        distillation=None, happenings=(), students=(a_student(),),
-        shadow=ShadowStatus(
-            paused=None, no_reverse=None, spent_usd=0, spent_unknown=0, daily_budget_usd=5
-        ),
-        last_rollback=RollbackStatus(
-            ts=990.0, event="rollback", student="s0-aaaa", actor="ana", reason=ESCAPE, seconds=0.2,
-            missing=("w2",),
-        ),
-    )  # fmt: skip
-    return msgspec.structs.replace(route, **changes)
-
-
-def a_status(*routes: RouteStatus) -> Status:
-    worker = WorkerStatus(worker="w1", epoch=1, version=4, overrides=(), breakers=())
-    return Status(
-        now=1_000.0, started=400.0, code_version="0.1.0", config_hash="abc", snapshot_epoch=1,
-        snapshot_version=4, routes=routes, workers=(worker,), collector=CollectorStatus(traces=12),
-        ticks=(TickStatus(name="shadow", runs=3, failures=1, last_error="boom", last_s=0.1),),
-        problems=("the disk is nearly full",),
-    )  # fmt: skip
 
 
 def test_the_key_is_sent_and_errors_have_their_kind(layout: Layout, admin: FakeAdmin) -> None:

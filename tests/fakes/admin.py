@@ -38,10 +38,10 @@ class Asked(NamedTuple):
 
 
 class FakeAdmin:
-    """``answers``: "METHOD /path" -> answer; anything else is 404."""
+    """``answers``: "METHOD /path" -> answer, or one for each time; anything else is 404."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Answer] = {}
+        self.answers: dict[str, Answer | Iterator[Answer]] = {}
         self.asked: list[Asked] = []
 
 
@@ -79,7 +79,8 @@ def fake_admin(layout: Layout) -> Iterator[FakeAdmin]:
             )
             path = url.path.removeprefix("/admin/v1")
             missing = Answer({"error": {"message": f"{path} is unknown"}}, status=404)
-            answer = fake.answers.get(f"{self.command} {path}", missing)
+            found = fake.answers.get(f"{self.command} {path}", missing)
+            answer = found if isinstance(found, Answer) else next(found)
             body = (
                 answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body)
             )
