@@ -146,7 +146,7 @@ class Story:
         self.proof = student.evidence
         self._tell_scores(student.evidence)
         if student.stage is not Stage.READY:
-            return self._end(student.stage.value.lower(), student.why)
+            return self._end_at(student, student.why)
         return await self._approve()
 
     async def _approve(self) -> bool:
@@ -164,7 +164,7 @@ class Story:
             student = await self._see.until(holds, seconds=_PROVE_S, what="evidence that holds")
             if student.evidence is None or not _promotes(student):
                 why = student.evidence.gate.reason if student.evidence else student.why
-                return self._end(student.stage.value.lower(), why)
+                return self._end_at(student, why)
             tell.say(f"the gate says: {student.evidence.gate.reason}", style="green")
             name, body = await self._see.report()
             tell.say(f"a promotion report is made: {name[:12]}; in production a person reads it")
@@ -172,7 +172,7 @@ class Story:
                 await self._see.approve(name)
             except Refused as refusal:
                 if self._traffic.left <= 0:
-                    return self._end(student.stage.value.lower(), str(refusal))
+                    return self._end_at(student, str(refusal))
                 tell.say(f"not approved yet: {refusal}", style="yellow")
                 await asyncio.sleep(_AGAIN_S)
                 continue
@@ -192,7 +192,7 @@ class Story:
 
         student = await self._see.until(arrived, seconds=_RAMP_S, what="LIVE")
         if student.stage is not Stage.LIVE:
-            return self._end(student.stage.value.lower(), student.why)
+            return self._end_at(student, student.why)
         self.ending, self.reason = "live", student.why
         return True
 
@@ -336,6 +336,12 @@ class Story:
             f"over {words.plural(evidence.n, 'pair')}, in request order: "
             f"teacher {teacher_side(evidence)}, student {student_side(evidence)}"
         )
+
+    def _end_at(self, student: StudentStatus, why: str) -> bool:
+        """The story goes no further than the student."""
+        if self._traffic.left <= 0:
+            why = f"the requests are used up; {why}"
+        return self._end(student.stage.value.lower(), why)
 
     def _end(self, ending: str, reason: str) -> bool:
         self.ending, self.reason = ending, reason
