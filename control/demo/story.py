@@ -32,13 +32,12 @@ _RATE_WHILE_TRAINING = 8.0
 _AFTER_S = 3.0
 #: between two tries to approve
 _AGAIN_S = 1.0
-#: without a new pair for so long, all that was asked is scored
-_QUIET_S = 2.5
+#: without a new pair for so long, and for two answers of the stand-in (the request and its replay),
+#: all that was asked is taken as scored
+_QUIET_S = 2.0
 _TEACH_S, _TRAIN_S, _PROVE_S, _RAMP_S, _DRIFT_S = 600.0, 1_500.0, 900.0, 600.0, 300.0
-_DECIDED = frozenset(
-    {Stage.READY, Stage.REJECTED, Stage.INCONCLUSIVE, Stage.ROLLED_BACK, Stage.KILLED}
-)
-_ENDED = frozenset({Stage.ROLLED_BACK, Stage.REJECTED, Stage.KILLED})
+_OVER = frozenset({Stage.REJECTED, Stage.INCONCLUSIVE, Stage.ROLLED_BACK, Stage.KILLED})
+_DECIDED = _OVER | {Stage.READY}
 
 
 class Story:
@@ -60,16 +59,16 @@ class Story:
         self.command_s: float | None = None
         #: the student's weight before it was taken back
         self._weight = 0.0
-        #: how many pairs there are, and since when (`time.monotonic`); None: somebody asks
-        self._pairs: int | None = None
+        #: the newest pair, and since when (`time.monotonic`); None: it is looked for afresh
+        self._pair: tuple[str, int] | None = None
         self._paired = 0.0
 
     async def play(self) -> None:
         """All parts, with the traffic running beside them."""
         running = asyncio.create_task(self._traffic.run())
         try:
-            if await self._teach() and await self._prove() and await self._ramp():
-                await self._enjoy()
+            proved = await self._teach() and await self._prove()
+            if proved and await self._ramp() and await self._enjoy():
                 await self._drift()
         finally:
             self._traffic.stop()
@@ -151,33 +150,45 @@ class Story:
 
     async def _approve(self) -> bool:
         """Approve a report. Evidence goes on growing, and counts only while it holds."""
-        tell = self._tell
+        deadline = time.monotonic() + _PROVE_S
 
-        def holds(route: RouteStatus) -> StudentStatus | None:
+        def look(route: RouteStatus) -> tuple[StudentStatus, bool] | None:
             student = newest(route)
             if student is None:
                 return None
-            over = student.stage is not Stage.READY or self._out_of_requests(route)
-            return student if over or _promotes(student) else None
+            last = self._out_of_requests(route) is not None or time.monotonic() > deadline
+            found = last or student.stage is not Stage.READY or _promotion(student)
+            return (student, last) if found else None
 
         while True:
-            student = await self._see.until(holds, seconds=_PROVE_S, what="evidence that holds")
-            if student.evidence is None or not _promotes(student):
-                why = student.evidence.gate.reason if student.evidence else student.why
-                return self._end_at(student, why)
-            tell.say(f"the gate says: {student.evidence.gate.reason}", style="green")
-            name, body = await self._see.report()
-            tell.say(f"a promotion report is made: {name[:12]}; in production a person reads it")
-            try:
-                await self._see.approve(name)
-            except Refused as refusal:
-                if self._traffic.left <= 0:
-                    return self._end_at(student, str(refusal))
-                tell.say(f"not approved yet: {refusal}", style="yellow")
-                await asyncio.sleep(_AGAIN_S)
-                continue
-            tell.say(f"approved automatically (this is a demonstration): {body.student}")
-            return True
+            student, last = await self._see.until(
+                look, seconds=_PROVE_S + _TEACH_S, what="evidence that holds"
+            )
+            self.student, self.proof = student, student.evidence or self.proof
+            promotion = _promotion(student)
+            if promotion is None:
+                waits = student.evidence if student.stage is Stage.READY else None
+                return self._end_at(student, waits.gate.reason if waits else student.why)
+            self._tell.say(f"the gate says: {promotion}", style="green")
+            refusal = await self._refusal()
+            if refusal is None:
+                return True
+            if last:
+                return self._end_at(student, refusal)
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _refusal(self) -> str | None:
+        """Ask for the report and approve it; why that was refused, if it was."""
+        tell = self._tell
+        name, body = await self._see.report()
+        tell.say(f"a promotion report is made: {name[:12]}; in production a person reads it")
+        try:
+            await self._see.approve(name)
+        except Refused as refusal:
+            tell.say(f"not approved yet: {refusal}", style="yellow")
+            return str(refusal)
+        tell.say(f"approved automatically (this is a demonstration): {body.student}")
+        return None
 
     async def _ramp(self) -> bool:
         self._tell.heading("4. Traffic moves, step by step")
@@ -187,7 +198,7 @@ class Story:
             student = self._follow(route)
             if student is None:
                 return None
-            there = student.stage is Stage.LIVE or student.stage in _ENDED
+            there = student.stage is Stage.LIVE or student.stage in _OVER
             return student if there or self._out_of_requests(route) else None
 
         student = await self._see.until(arrived, seconds=_RAMP_S, what="LIVE")
@@ -196,20 +207,23 @@ class Story:
         self.ending, self.reason = "live", student.why
         return True
 
-    async def _enjoy(self) -> None:
+    async def _enjoy(self) -> bool:
         tell = self._tell
         tell.heading("5. LIVE: the student answers all but the 2 % holdout")
         window = self._traffic.phase("LIVE")
 
         def enough(route: RouteStatus) -> StudentStatus | None:
             student = self._follow(route)
-            done = window.sent >= self._scene.live or (student and student.stage in _ENDED)
+            done = window.sent >= self._scene.live or (student and student.stage in _OVER)
             return student if done or self._out_of_requests(route) else None
 
         student = await self._see.until(enough, seconds=_RAMP_S, what="enough LIVE traffic")
         self.proof = student.evidence or self.proof
         before, now = self._traffic.windows["teacher alone"].quantile(0.5), window.quantile(0.5)
         tell.say(f"median latency {words.duration(before)} before, {words.duration(now)} now")
+        if student.stage in _OVER:
+            return self._end_at(student, student.why)
+        return True
 
     async def _drift(self) -> None:
         tell = self._tell
@@ -229,8 +243,8 @@ class Story:
 
         student = await self._alarm()
         if student.stage is not Stage.ROLLED_BACK:
-            self.reason = "the requests were used up before the guard had seen enough"
-            tell.say(self.reason, style="yellow")
+            over = student.stage in _OVER
+            self._end_at(student, student.why if over else "the guard has not seen enough")
             return
         await self._tell_rollback(student, changed)
 
@@ -248,7 +262,7 @@ class Story:
                     tell.bar(
                         "guard", guard.log_m / level, f"log M {guard.log_m:.1f} of {level:.1f}"
                     )
-            return student if student.stage in _ENDED or self._out_of_requests(route) else None
+            return student if student.stage in _OVER or self._out_of_requests(route) else None
 
         student = await self._see.until(back, seconds=_DRIFT_S, what="the guard's alarm")
         tell.done("guard")
@@ -261,11 +275,11 @@ class Story:
         """
         self._traffic.resting = True
         self._tell.say("the callers rest for a moment, until all that they asked is scored")
-        self._pairs = None
+        self._pair = None
 
         def still(route: RouteStatus) -> bool | None:
             self._follow(route)
-            return self._all_is_scored(route) or None
+            return self._is_quiet(route) or None
 
         await self._see.until(still, seconds=_DRIFT_S, what="the score of the last request")
 
@@ -307,24 +321,25 @@ class Story:
         if before is None or (before.stage, before.weight) != (student.stage, student.weight):
             why = f" ({student.why})" if student.stage is Stage.HELD else ""
             self._tell.say(f"{student.student}: {student.stage}, weight {student.weight:g}{why}")
-            if student.stage not in _ENDED:
+            if student.stage not in _OVER:
                 self._weight = student.weight
         return student
 
     def _out_of_requests(self, route: RouteStatus) -> RouteStatus | None:
-        """Nothing more is asked, and all that was asked is scored."""
+        """Nothing more is asked, and all that was asked is taken as scored."""
         if self._traffic.left > 0:
-            self._pairs = None
+            self._pair = None
             return None
-        return route if self._all_is_scored(route) else None
+        return route if self._is_quiet(route) else None
 
-    def _all_is_scored(self, route: RouteStatus) -> bool:
-        """No new pair has come for a while, while nobody asks."""
+    def _is_quiet(self, route: RouteStatus) -> bool:
+        """No new pair has come for a while. To be asked at each look: it keeps the time."""
         student = newest(route)
-        pairs = student.evidence.n if student and student.evidence else 0
-        if pairs != self._pairs:
-            self._pairs, self._paired = pairs, time.monotonic()
-        return time.monotonic() - self._paired >= _QUIET_S
+        seq = student.evidence.seq if student and student.evidence else 0
+        pair = (student.student if student else "", seq)
+        if pair != self._pair:
+            self._pair, self._paired = pair, time.monotonic()
+        return time.monotonic() - self._paired >= _QUIET_S + 2 * self._scene.latency_s
 
     def _show(self, evidence: EvidenceSummary) -> None:
         goal = math.log(evidence.threshold)
@@ -339,7 +354,7 @@ class Story:
 
     def _end_at(self, student: StudentStatus, why: str) -> bool:
         """The story goes no further than the student."""
-        if self._traffic.left <= 0:
+        if self._traffic.left <= 0 and student.stage not in _OVER:
             why = f"the requests are used up; {why}"
         return self._end(student.stage.value.lower(), why)
 
@@ -349,10 +364,11 @@ class Story:
         return False
 
 
-def _promotes(student: StudentStatus) -> bool:
-    """The gate of a student that waits for its approval still promotes it."""
+def _promotion(student: StudentStatus) -> str | None:
+    """Why the gate promotes a student that waits for its approval; None: not now."""
     gate = student.evidence.gate if student.evidence else None
-    return student.stage is Stage.READY and gate is not None and gate.verdict == "promote"
+    waits = student.stage is Stage.READY and gate is not None and gate.verdict == "promote"
+    return gate.reason if gate is not None and waits else None
 
 
 def pairs_between(history: Sequence[Point], after: float, through: float) -> int:

@@ -38,7 +38,7 @@ class Asked(NamedTuple):
 
 
 class FakeAdmin:
-    """``answers``: "METHOD /path" -> answer, or one for each time; anything else is 404."""
+    """``answers``: "METHOD /path" -> answer, or one for each time, without end; else 404."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer | Iterator[Answer]] = {}

@@ -59,10 +59,10 @@ class Told:
         self.story = Story(scene, world, self.traffic, Observer(scene, Cast(scene)), tell)
 
 
-def standing(stage: Stage, gate: str, pairs: int = 400) -> Answer:
+def standing(stage: Stage, gate: str, pair: int = 400) -> Answer:
     """The status of a route whose newest student stands there, with that verdict of its gate."""
     evidence = summary(gate=gate)
-    evidence = msgspec.structs.replace(evidence, n=pairs)
+    evidence = msgspec.structs.replace(evidence, seq=pair)
     student = msgspec.structs.replace(a_student(), stage=stage, evidence=evidence)
     return Answer(a_status(a_route(route=ROUTE, students=(student,))))
 
@@ -85,8 +85,10 @@ async def test_evidence_that_does_not_hold_at_the_moment_is_waited_for(
     )  # fmt: skip
     admin.answers[f"POST /routes/{ROUTE}:approve"] = then(refused, Answer(done))
     assert await told.story._approve()
-    asked = [f"{a.method} {a.path}" for a in admin.asked]
-    assert sum(line.endswith(":approve") for line in asked) == 2
+    asked = [asked.path.rpartition("/")[2] for asked in admin.asked]
+    once = ["status", "report", f"{ROUTE}:approve"]
+    assert asked == ["status", "status", *once, *once], "nothing is approved that does not hold"
+    assert told.story.proof is not None
     assert "not approved yet: E 17.2" in told.said.getvalue()
     assert "approved automatically" in told.said.getvalue()
 
@@ -111,12 +113,26 @@ async def test_a_refusal_without_requests_ends_the_story(scene: Scene, admin: Fa
     assert told.story.ending == "ready" and "the metric has changed" in told.story.reason
 
 
+@pytest.mark.parametrize("stage", [Stage.ROLLED_BACK, Stage.SHADOW])
+async def test_a_student_that_waits_no_more_is_not_approved(
+    scene: Scene, admin: FakeAdmin, stage: Stage
+) -> None:
+    told = Told(scene)
+    admin.answers["GET /status"] = then(
+        standing(Stage.READY, "collect"), standing(stage, "promote")
+    )
+    assert not await told.story._approve()
+    assert (told.story.ending, told.story.reason) == (stage.value.lower(), a_student().why)
+    assert {asked.method for asked in admin.asked} == {"GET"}
+
+
 async def test_the_last_requests_are_scored_before_the_story_ends(
     scene: Scene, admin: FakeAdmin
 ) -> None:
     told = Told(scene)
     await told.traffic.run()
-    live = [standing(Stage.LIVE, "promote", pairs) for pairs in range(400, 406)]
-    admin.answers["GET /status"] = then(*live, standing(Stage.ROLLED_BACK, "promote", 406))
+    # Each pair comes before the quiet of the one before it is over, for longer than one quiet time.
+    live = [standing(Stage.LIVE, "promote", pair) for pair in range(400, 418)]
+    admin.answers["GET /status"] = then(*live, standing(Stage.ROLLED_BACK, "promote", 418))
     student = await told.story._alarm()
     assert student.stage is Stage.ROLLED_BACK
