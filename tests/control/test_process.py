@@ -175,6 +175,7 @@ def test_what_was_answered_is_stored_once_across_a_kill(control: Control) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_each_pair_is_consumed_once_across_kills(control: Control) -> None:
     world = World(control.config.parent)
     world.register()

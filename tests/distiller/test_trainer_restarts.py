@@ -31,6 +31,8 @@ class TestRestarts:
         with trainer(tmp_path) as server:
             assert server.client().fine_tuning.jobs.retrieve(running).status == "cancelled"
 
+    @pytest.mark.slow
+    @pytest.mark.long
     def test_a_killed_worker_is_started_again(self, tmp_path: Path) -> None:
         with trainer(tmp_path) as server:
             client = server.client()

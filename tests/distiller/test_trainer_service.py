@@ -174,6 +174,8 @@ class TestJobs:
         assert [job.id for job in one] == [ids[1]]
         assert client.fine_tuning.jobs.list(metadata={"group": "other"}).data == []
 
+    @pytest.mark.slow
+    @pytest.mark.long
     def test_equal_jobs_give_equal_files(self, service: Server, client: openai.OpenAI) -> None:
         manifests = []
         for _ in range(2):
