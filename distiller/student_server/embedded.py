@@ -20,7 +20,6 @@ from distiller.artefact import ArtefactError, Manifest, read_manifest
 from distiller.chat import Message
 from distiller.student_server.answer import Answer, Question, Token, Unusable
 from distiller.student_server.shapes import (
-    PLACEHOLDER,
     fill_placeholder,
     logit,
     parse_answer,
@@ -189,6 +188,3 @@ class EmbeddedModel:
     def _decode(self, ids: list[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
         return text
-
-
-__all__ = ["PLACEHOLDER", "EmbeddedModel", "Generated", "Generation"]
